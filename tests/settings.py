@@ -1,0 +1,59 @@
+"""Django settings of the tests. Everything runs on a real PostgreSQL with pgvector."""
+
+import tempfile
+
+import dj_database_url
+
+from tests import postgres
+
+SECRET_KEY = "tests"
+USE_TZ = True
+ROOT_URLCONF = "tests.urls"
+DATABASES = {"default": dj_database_url.parse(postgres.url())}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+MEDIA_ROOT = tempfile.mkdtemp(prefix="cardigan-tests-media-")
+MEDIA_URL = "media/"
+STATIC_URL = "static/"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "cardigan_reco",
+    "tests.testapp",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+CARDIGAN_RECO = {
+    "ENCODERS": {
+        "default": {
+            "BACKEND": "cardigan_reco.encoders.dummy.DummyEncoder",
+            "OPTIONS": {"dimensions": 16},
+        },
+    },
+    "COLLECTIONS": {
+        "similar": "testapp.ProductImageEmbedding",
+        "posters": "testapp.PosterEmbedding",
+    },
+}
+
+CELERY_BROKER_URL = "memory://"
