@@ -1,0 +1,159 @@
+"""Bytes to a picture that is safe to work with, and the digest that names them."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from io import BytesIO
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, ImageChops
+
+from cardigan_reco import conf, containers
+from cardigan_reco.exceptions import ImageError, ImageTooLarge, TooManyPixels
+
+MIN_SIDE = 8
+"""Pixels that the short side has at least; smaller ones are tracking pixels, not pictures."""
+MAX_SIDE_RATIO = 20
+"""The long side is at most so many times the short one."""
+
+_STRIP_PIXELS = 1_000_000
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow lets out for damaged files. MemoryError isn't the picture's fault: sizes are bounded.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class Readable(Protocol):
+    """A binary file, Django's File included."""
+
+    def read(self, size: int, /) -> bytes:
+        """Returns at most `size` bytes, and b"" at the end."""
+        ...
+
+
+def digest(data: bytes) -> str:
+    """Returns the SHA-256 of a picture's bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read(file: Readable) -> bytes:
+    """Returns the whole file, and never holds more than one byte above MAX_IMAGE_BYTES.
+
+    Raises ImageTooLarge when the file is longer.
+    """
+    limit = conf.current().max_image_bytes
+    data = bytearray()
+    while len(data) <= limit and (more := file.read(limit + 1 - len(data))):
+        data += more
+    _check_bytes(len(data), limit)
+    return bytes(data)
+
+
+def load(data: bytes, *, min_side: int | None = None) -> Image.Image:
+    """Returns the picture upright, in RGB, on white where it is transparent.
+
+    `data` is a JPEG, PNG or WebP file; of an animation the first (WebP) or default (PNG) picture
+    counts. With `min_side`, pixels, the picture may come out smaller, its short side at
+    least twice that: much faster for large ones, and enough for a network of that input size.
+
+    Raises ImageTooLarge, UnsupportedFormat, TooManyPixels, and ImageError, the base of these,
+    for whatever is damaged, too small or hostile. Nothing is decoded before the size is checked.
+    """
+    limits = conf.current()
+    _check_bytes(len(data), limits.max_image_bytes)
+    container = containers.examine(data)
+    _check_size(container.size, limits.max_image_pixels)
+    try:
+        with Image.open(BytesIO(container.data), formats=[container.format]) as image:
+            _check_size(image.size, limits.max_image_pixels)
+            if min_side is not None:
+                image.draft(None, (2 * min_side, 2 * min_side))
+            image.load()
+            upright = _UPRIGHT.get(container.orientation)
+            rgb = _to_rgb(image, min_side, inverted=not container.adobe)
+            return rgb if upright is None else rgb.transpose(upright)
+    except _PILLOW_ERRORS as error:
+        raise ImageError(
+            f"The {container.format} can't be decoded ({error}). It is damaged or truncated: "
+            "save it again or upload another."
+        ) from error
+
+
+def _check_bytes(length: int, limit: int) -> None:
+    if length > limit:
+        raise ImageTooLarge(f"The file has more than the {limit} bytes that are allowed.")
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise TooManyPixels(
+            f"The picture has {width} x {height} pixels, more than the {max_pixels} that are "
+            "allowed. Make it smaller."
+        )
+    if min(size) < MIN_SIDE:
+        raise ImageError(
+            f"The picture has {width} x {height} pixels. Each side needs at least {MIN_SIDE}."
+        )
+    if max(size) > MAX_SIDE_RATIO * min(size):
+        raise TooManyPixels(
+            f"The picture has {width} x {height} pixels. The long side may be at most "
+            f"{MAX_SIDE_RATIO} times the short one: crop it."
+        )
+
+
+def _to_rgb(image: Image.Image, min_side: int | None, *, inverted: bool) -> Image.Image:
+    """Returns a smaller RGB copy, made in strips so that one full-sized picture is held, not four.
+
+    `inverted`: CMYK values are to be inverted; Pillow takes every CMYK JPEG for Adobe's.
+    """
+    factor = max(1, min(image.size) // (2 * min_side)) if min_side else 1
+    width, height = image.size
+    rows = factor * max(1, _STRIP_PIXELS // (width * factor))
+    copy = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        if strip.mode == "CMYK" and inverted:
+            strip = ImageChops.invert(strip)
+        copy.paste(_flatten(strip).reduce(factor), (0, top // factor))
+    return copy
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return _eight_bits(image).convert("RGB")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    # Pillow's convert() clips 16-bit greys to 255 where it should divide them.
+    pixels = np.asarray(image)
+    grey = (pixels // 257).astype(np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey[pixels == transparent] = 255
+    return Image.fromarray(grey)
