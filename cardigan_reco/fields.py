@@ -1,0 +1,80 @@
+"""The column that holds a vector, and the index that searches it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from django.core import checks
+from django.db.backends.base.base import BaseDatabaseWrapper
+from pgvector import HalfVector
+from pgvector.django import HalfVectorField, HnswIndex
+
+MAX_INDEXED_DIMENSIONS = 4000
+"""pgvector's limit for an HNSW index on halfvec."""
+OPERATOR_CLASS = "halfvec_ip_ops"
+
+
+class EmbeddingField(HalfVectorField):
+    """A unit vector in half precision (pgvector's halfvec), 2 bytes a dimension.
+
+    Saving raises ValueError for a vector of another length, with a value that is not finite, or
+    whose length differs from 1 by more than `norm_tolerance`: such rows vanish from the index or
+    spoil the order.
+    """
+
+    description = "Unit vector of %(dimensions)s dimensions"
+    norm_tolerance = 0.01
+
+    def __init__(self, *args: Any, dimensions: int | None = None, **kwargs: Any) -> None:
+        kwargs["editable"] = False
+        super().__init__(*args, dimensions=dimensions, **kwargs)
+
+    def deconstruct(self) -> tuple[Any, Any, Any, Any]:
+        name, path, args, kwargs = super().deconstruct()
+        del kwargs["editable"]
+        return name, path, args, kwargs
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        return [*super().check(**kwargs), *self._check_dimensions()]
+
+    def _check_dimensions(self) -> list[checks.CheckMessage]:
+        if self.dimensions is None:
+            problem = "EmbeddingField needs dimensions=, the length of the encoder's vectors."
+        elif not 0 < self.dimensions <= MAX_INDEXED_DIMENSIONS:
+            problem = f"EmbeddingField(dimensions={self.dimensions}) can't be indexed."
+        else:
+            return []
+        hint = f"Choose 1 to {MAX_INDEXED_DIMENSIONS}; the bundled encoder has 512."
+        return [checks.Error(problem, hint=hint, obj=self, id="cardigan_reco.E010")]
+
+    def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
+        if value is not None and not hasattr(value, "resolve_expression"):
+            value = self._validated(value)
+        return super().get_db_prep_save(value, connection)
+
+    def _validated(self, value: Any) -> list[float]:
+        if isinstance(value, HalfVector):
+            value = value.to_list()
+        vector = np.asarray(value, dtype=np.float32)
+        if vector.shape != (self.dimensions,):
+            raise ValueError(
+                f"{self} takes a vector of shape ({self.dimensions},), got {vector.shape}."
+            )
+        if not np.isfinite(vector).all():
+            raise ValueError(f"{self} takes finite numbers, got NaN or infinity.")
+        norm = float(np.linalg.norm(vector))
+        if abs(norm - 1) > self.norm_tolerance:
+            raise ValueError(f"{self} takes a vector of length 1, got {norm:.3f}: normalise it.")
+        return [float(number) for number in vector]
+
+
+class EmbeddingIndex(HnswIndex):
+    """An HNSW index for an EmbeddingField, by inner product.
+
+    Source: Malkov and Yashunin, arXiv 1603.09320; `m` and `ef_construction` are theirs.
+    """
+
+    def __init__(self, *expressions: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("opclasses", [OPERATOR_CLASS])
+        super().__init__(*expressions, **kwargs)

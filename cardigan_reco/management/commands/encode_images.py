@@ -1,0 +1,107 @@
+"""Encodes what waits, in the foreground: after an import, from cron, or to swap an encoder."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DEFAULT_DB_ALIAS, connections
+from tqdm import tqdm
+
+from cardigan_reco import collection as collections
+from cardigan_reco import encoding, queue
+from cardigan_reco.encoding import Summary
+from cardigan_reco.exceptions import CardiganError
+from cardigan_reco.models import Embedding
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+class Command(BaseCommand):
+    help = (
+        "Encodes pictures that have no vector yet, with a progress bar. It shares the queue with "
+        "the workers, and may be stopped and started at any time."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "collection", nargs="?", help="An embedding model, such as shop.ProductImageEmbedding."
+        )
+        parser.add_argument(
+            "--stale",
+            action="store_true",
+            help="Also pictures that another state of the encoder has encoded.",
+        )
+        parser.add_argument(
+            "--retry", action="store_true", help="Also pictures that were given up before."
+        )
+        parser.add_argument("--batch-size", type=_positive, help="Pictures at a time.")
+        parser.add_argument("--limit", type=_positive, help="Stop after this many pictures.")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            if options["collection"]:
+                models: tuple[type[Embedding], ...] = (collections.labelled(options["collection"]),)
+            else:
+                models = collections.models()
+        except LookupError as error:
+            raise CommandError(error.args[0]) from error
+        remaining = options["limit"]
+        for embedding in models:
+            summary = self._encode(embedding, remaining, options)
+            if remaining is not None:
+                remaining -= summary.total
+                if remaining <= 0:
+                    break
+
+    def _encode(
+        self, embedding: type[Embedding], limit: int | None, options: dict[str, Any]
+    ) -> Summary:
+        using = options["database"]
+        if options["retry"]:
+            queue.retry(queue.given_up(embedding, using=using))
+        queue.mark_unencoded(embedding, using=using)
+        try:
+            if options["stale"]:
+                queue.mark_stale(embedding, using=using)
+            return self._drain(embedding, limit, using, options["batch_size"])
+        except CardiganError as error:
+            raise CommandError(f"{embedding._meta.label}: {error}") from error
+
+    def _drain(
+        self, embedding: type[Embedding], limit: int | None, using: str, batch_size: int | None
+    ) -> Summary:
+        waiting = queue.counts(embedding, using=using)["waiting"]
+        summary = Summary()
+        start = time.monotonic()
+        with tqdm(
+            total=waiting if limit is None else min(waiting, limit),
+            desc=embedding._meta.label,
+            unit="picture",
+            file=self.stderr,
+        ) as bar:
+            for done in encoding.drain(embedding, using=using, batch_size=batch_size, limit=limit):
+                summary += done
+                bar.update(done.total)
+        self._report(embedding, summary, time.monotonic() - start, using)
+        return summary
+
+    def _report(
+        self, embedding: type[Embedding], summary: Summary, seconds: float, using: str
+    ) -> None:
+        parts = [f"{summary.encoded} encoded", f"{summary.skipped} unchanged"]
+        parts += [f"{summary.removed} without picture"] if summary.removed else []
+        parts += [f"{summary.outdated} changed meanwhile"] if summary.outdated else []
+        parts += [f"{summary.retried} to be tried again"] if summary.retried else []
+        parts += [f"{count} failed ({state})" for state, count in sorted(summary.failed.items())]
+        rate = summary.encoded / seconds if seconds else 0
+        self.stdout.write(f"{embedding._meta.label}: {', '.join(parts)}; {rate:.1f} pictures/s")
+        if given_up := queue.given_up(embedding, using=using).count():
+            self.stdout.write(f"{given_up} pictures are given up; --retry tries them again.")

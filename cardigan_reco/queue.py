@@ -1,0 +1,289 @@
+"""The queue: mark sources, claim them for a while, settle them.
+
+The rows of EncodingRequest are the truth; a wake-up that is lost costs time, never a picture.
+Every time below is the database's clock.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import Count, QuerySet
+from django.db.models.functions import Now
+
+from . import conf
+from .models import Embedding, EncoderVersion, EncodingRequest
+
+TABLE = EncodingRequest._meta.db_table
+State = EncodingRequest.State
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A source that this process may encode until its lease ends."""
+
+    id: int
+    source_pk: str
+    version: int
+    attempts: int
+    """Claims so far, this one included."""
+    token: uuid.UUID
+
+
+class Failure(StrEnum):
+    """What a picture that can't be encoded ends as."""
+
+    MISSING = State.MISSING
+    BAD_IMAGE = State.BAD_IMAGE
+    DEAD = State.DEAD
+
+
+def mark(embedding: type[Embedding], source_pks: Iterable[Any], *, using: str) -> None:
+    """Asks for sources to be encoded, in the caller's transaction and in one statement.
+
+    A source that is marked already is asked for again: its attempts start over, and whoever
+    encodes it now will find the lease gone.
+    """
+    texts = sorted({str(pk) for pk in source_pks})
+    if not texts:
+        return
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO {TABLE} AS request
+                (collection, source_pk, version, state, attempts, error)
+            SELECT %s, pk, 1, 'waiting', 0, '' FROM unnest(%s::text[]) AS pk
+            ON CONFLICT (collection, source_pk) DO UPDATE SET
+                version = request.version + 1, state = 'waiting', attempts = 0, error = '',
+                requested_at = clock_timestamp(), available_at = clock_timestamp(),
+                lease_token = NULL, lease_expires_at = NULL
+            """,
+            [embedding._meta.label_lower, texts],
+        )
+
+
+def forget(embedding: type[Embedding], source_pk: Any, *, using: str) -> None:
+    """Drops the request of a source that is being deleted."""
+    EncodingRequest.objects.using(using).filter(
+        collection=embedding._meta.label_lower, source_pk=str(source_pk)
+    ).delete()
+
+
+def mark_unencoded(embedding: type[Embedding], *, using: str) -> int:
+    """Marks each source that has a picture but neither an embedding nor a request."""
+    source = embedding.source_model()._meta
+    own = embedding._meta
+    image = source.get_field(embedding.image_field)
+    return _insert_missing(
+        f"""
+        SELECT source.{_name(source.pk, using)}::text
+        FROM {_quote(source.db_table, using)} source
+        LEFT JOIN {_quote(own.db_table, using)} row ON row.{_name(own.pk, using)}
+            = source.{_name(source.pk, using)}
+        WHERE row.{_name(own.pk, using)} IS NULL
+            AND coalesce(source.{_name(image, using)}, '') <> ''
+        """,
+        embedding,
+        using,
+    )
+
+
+def mark_stale(embedding: type[Embedding], *, using: str) -> int:
+    """Marks each source whose vector comes from another state of the encoder than today's."""
+    current = EncoderVersion.objects.using(using).current(embedding.encoder)
+    own = embedding._meta
+    return _insert_missing(
+        f"""
+        SELECT row.{_name(own.pk, using)}::text FROM {_quote(own.db_table, using)} row
+        WHERE row.{_name(own.get_field("encoder_version"), using)} <> {int(current.pk)}
+        """,
+        embedding,
+        using,
+    )
+
+
+def _insert_missing(selection: str, embedding: type[Embedding], using: str) -> int:
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO {TABLE} (collection, source_pk, version, state, attempts, error)
+            SELECT %s, pk, 1, 'waiting', 0, '' FROM ({selection}) AS sources (pk)
+            ON CONFLICT (collection, source_pk) DO NOTHING
+            """,
+            [embedding._meta.label_lower],
+        )
+        return int(cursor.rowcount)
+
+
+def claim(embedding: type[Embedding], *, limit: int, using: str) -> list[Claim]:
+    """Leases up to `limit` sources to the caller; [] when nothing can be done now.
+
+    A source whose worker was lost comes back alone, so that a picture that kills its worker takes
+    no other with it; after CARDIGAN_RECO["MAX_ATTEMPTS"] it is dead.
+    """
+    with transaction.atomic(using=using):
+        _bury(embedding, using)
+        lost = "state = 'leased' AND lease_expires_at <= clock_timestamp()"
+        due = "state = 'waiting' AND available_at <= clock_timestamp()"
+        return (
+            _lease(embedding, lost, "lease_expires_at", 1, using)
+            or _lease(embedding, due, "available_at, id", limit, using)
+        )  # fmt: skip
+
+
+def _bury(embedding: type[Embedding], using: str) -> None:
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE {TABLE} SET state = 'dead', lease_token = NULL, lease_expires_at = NULL,
+                error = CASE WHEN error = '' THEN
+                    'The worker was lost ' || attempts || ' times while encoding this picture.'
+                    ELSE error END
+            WHERE id IN (
+                SELECT id FROM {TABLE} WHERE collection = %s AND state = 'leased'
+                    AND lease_expires_at <= clock_timestamp() AND attempts >= %s
+                FOR UPDATE SKIP LOCKED)
+            """,
+            [embedding._meta.label_lower, conf.current().max_attempts],
+        )
+
+
+def _lease(
+    embedding: type[Embedding], condition: str, order: str, limit: int, using: str
+) -> list[Claim]:
+    token = uuid.uuid4()
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE {TABLE} SET state = 'leased', attempts = attempts + 1, lease_token = %s,
+                lease_expires_at = clock_timestamp() + make_interval(secs => %s)
+            WHERE id IN (
+                SELECT id FROM {TABLE} WHERE collection = %s AND {condition}
+                ORDER BY {order} LIMIT %s FOR UPDATE SKIP LOCKED)
+            RETURNING id, source_pk, version, attempts
+            """,
+            [token, conf.current().lease_seconds, embedding._meta.label_lower, limit],
+        )
+        return [Claim(*row, token) for row in sorted(cursor.fetchall())]
+
+
+def lock(claims: Sequence[Claim], *, using: str) -> set[int]:
+    """Locks the claims that still hold, for the rest of the transaction; returns their ids.
+
+    Never waits: a row that somebody changes right now is a claim that is lost.
+    """
+    if not claims:
+        return set()
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT request.id FROM {TABLE} request
+            JOIN unnest(%s::bigint[], %s::bigint[]) AS mine (id, version)
+                ON mine.id = request.id AND mine.version = request.version
+            WHERE request.lease_token = %s FOR UPDATE OF request SKIP LOCKED
+            """,
+            [
+                [claim.id for claim in claims],
+                [claim.version for claim in claims],
+                claims[0].token,
+            ],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def settle(ids: Iterable[int], *, using: str) -> None:
+    """Removes locked requests that are done."""
+    EncodingRequest.objects.using(using).filter(id__in=list(ids)).delete()
+
+
+def fail(claim: Claim, failure: Failure, error: str, *, using: str) -> None:
+    """Records why a locked request is given up."""
+    _close(claim, f"state = '{failure}'", error, 0, using)
+
+
+def postpone(claim: Claim, error: str, *, charged: bool, using: str) -> None:
+    """Sends a locked request back to wait, longer each time if it is `charged` with an attempt.
+
+    What is not the picture's fault, such as a storage that is down, is not charged.
+    """
+    pause_seconds = conf.current().retry_seconds
+    if charged:
+        change, pause_seconds = "state = 'waiting'", pause_seconds * 2 ** (claim.attempts - 1)
+    else:
+        change = "state = 'waiting', attempts = attempts - 1"
+    _close(claim, change, error, pause_seconds, using)
+
+
+def _close(claim: Claim, change: str, error: str, pause_seconds: int, using: str) -> None:
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE {TABLE} SET {change}, error = %s, lease_token = NULL, lease_expires_at = NULL,
+                available_at = clock_timestamp() + make_interval(secs => %s)
+            WHERE id = %s
+            """,
+            [error, pause_seconds, claim.id],
+        )
+
+
+def release(claims: Sequence[Claim], *, using: str) -> None:
+    """Gives claims back, as if they had never been made."""
+    _return(
+        claims, "state = 'waiting', attempts = attempts - 1, lease_expires_at = NULL", "", using
+    )
+
+
+def abandon(claims: Sequence[Claim], error: str, *, using: str) -> None:
+    """Gives claims back as after a crash: each is tried alone, and counts as an attempt."""
+    _return(claims, "lease_expires_at = clock_timestamp()", error, using)
+
+
+def _return(claims: Sequence[Claim], change: str, error: str, using: str) -> None:
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {TABLE} SET {change}, lease_token = NULL, error = %s "
+            "WHERE lease_token = %s AND id = ANY(%s)",
+            [error, claims[0].token, [claim.id for claim in claims]],
+        )
+
+
+def given_up(embedding: type[Embedding], *, using: str) -> QuerySet[EncodingRequest]:
+    """Returns the requests that nobody will try again by themselves."""
+    return EncodingRequest.objects.using(using).filter(
+        collection=embedding._meta.label_lower, state__in=list(Failure)
+    )
+
+
+def retry(requests: QuerySet[EncodingRequest]) -> int:
+    """Sends requests that were given up back to wait; returns how many."""
+    return requests.update(state=State.WAITING, attempts=0, error="", available_at=Now())
+
+
+def counts(embedding: type[Embedding], *, using: str) -> dict[str, int]:
+    """Returns how many requests are in each state."""
+    found = (
+        EncodingRequest.objects.using(using)
+        .filter(collection=embedding._meta.label_lower)
+        .values_list("state")
+        .annotate(Count("id"))
+    )
+    return dict.fromkeys(State.values, 0) | dict(found)
+
+
+def _quote(name: str, using: str) -> str:
+    return connections[using].ops.quote_name(name)
+
+
+def _name(field: Any, using: str) -> str:
+    return _quote(field.column, using)
+
+
+def source_pks(embedding: type[Embedding], claims: Sequence[Claim]) -> dict[Any, Claim]:
+    """Returns the claims by primary key, as the source's own type."""
+    key = embedding.source_model()._meta.pk
+    return {key.to_python(claim.source_pk): claim for claim in claims}

@@ -1,0 +1,177 @@
+"""The one search: nearest pictures of the allowed items, by index or exactly.
+
+It owns the transaction and PostgreSQL's settings. The query's vectors are read inside the
+statement; no vector travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connections, transaction
+from django.db.models import F, QuerySet
+from django.db.models.expressions import RawSQL
+
+from . import conf
+from .models import Embedding
+from .querysets import EmbeddingQuerySet
+
+PICTURES_PER_ITEM = 4
+"""Rows that are asked of the index for each wanted item, since an item may have many pictures."""
+MAX_EF_SEARCH = 1000
+"""pgvector's own limit."""
+MAX_EXACT_ROWS = 200_000
+"""Beyond this, a page that stays short is better than a scan of the table."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """An item, its picture that is nearest, and how near."""
+
+    item_pk: Any
+    source_pk: Any
+    similarity: float
+    """Cosine, 0 (unrelated or opposed) to 1 (same)."""
+
+
+def nearest(
+    embedding: type[Embedding],
+    query: QuerySet[Any],
+    *,
+    candidates: QuerySet[Any],
+    excluded: Sequence[Any] = (),
+    limit: int,
+    using: str,
+) -> list[Match]:
+    """Returns the `limit` items of `candidates` nearest to any of the embeddings in `query`.
+
+    One match an item, nearest first, compared within one encoder version only. `excluded` holds
+    primary keys of items. Takes at most six statements, whatever the number of pictures.
+    """
+    path = embedding.item_path()
+    rows = (
+        EmbeddingQuerySet(embedding, using=using)
+        .filter(**{f"{path}__in": _keys(candidates)})
+        .exclude(**{f"{path}__in": list(excluded)})
+        .annotate(item_pk=F(path))
+    )
+    try:
+        with _settings(using, limit * PICTURES_PER_ITEM**2):
+            return _search(rows, query, limit)
+    except EmptyResultSet:  # candidates.none() and the like have no SQL.
+        return []
+
+
+def _search(rows: EmbeddingQuerySet, query: QuerySet[Any], limit: int) -> list[Match]:
+    expected = _expected(rows)
+    if expected > conf.current().exact_rows:
+        for pictures in (PICTURES_PER_ITEM, PICTURES_PER_ITEM**2):
+            found = _by_index(rows, query, limit * pictures, limit)
+            if len(found) == limit:
+                return found
+        if expected > MAX_EXACT_ROWS:
+            return found
+    return _exactly(rows, query, limit)
+
+
+def _by_index(rows: EmbeddingQuerySet, query: QuerySet[Any], count: int, limit: int) -> list[Match]:
+    """Asks the index for `count` pictures around each vector of the query."""
+    near = (
+        rows.filter(encoder_version_id=RawSQL("cardigan_query.version", []))
+        .nearest(RawSQL("cardigan_query.vector", []))
+        .values_list("item_pk", "pk", "distance")[:count]
+    )
+    near_sql, near_parameters = _compile(near)
+    return _best(
+        f"cardigan_query CROSS JOIN LATERAL ({near_sql}) AS near (item, source, distance)",
+        near_parameters,
+        query,
+        limit,
+        rows.db,
+    )
+
+
+def _exactly(rows: EmbeddingQuerySet, query: QuerySet[Any], limit: int) -> list[Match]:
+    """Compares all allowed pictures; OFFSET 0 keeps the planner from taking the index instead."""
+    allowed = rows.values_list("item_pk", "pk", "encoder_version_id", "vector")
+    allowed_sql, allowed_parameters = _compile(allowed)
+    return _best(
+        f"""cardigan_query JOIN LATERAL (
+            SELECT item, source, vector <#> cardigan_query.vector AS distance
+            FROM ({allowed_sql} OFFSET 0) AS allowed (item, source, version, vector)
+            WHERE version = cardigan_query.version) AS near ON true""",
+        allowed_parameters,
+        query,
+        limit,
+        rows.db,
+    )
+
+
+def _best(
+    near: str, near_parameters: Sequence[Any], query: QuerySet[Any], limit: int, using: str
+) -> list[Match]:
+    query_sql, query_parameters = _compile(query.values_list("vector", "encoder_version_id"))
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH cardigan_query (vector, version) AS MATERIALIZED ({query_sql})
+            SELECT item, source, distance FROM (
+                SELECT DISTINCT ON (item) item, source, distance FROM {near}
+                ORDER BY item, distance) AS best
+            ORDER BY distance, item LIMIT %s
+            """,
+            [*query_parameters, *near_parameters, limit],
+        )
+        return [
+            Match(item, source, min(1.0, max(0.0, -distance)))
+            for item, source, distance in cursor.fetchall()
+        ]
+
+
+def _expected(rows: EmbeddingQuerySet) -> int:
+    """Returns the planner's estimate of the allowed rows, at the price of a plan."""
+    sql, parameters = _compile(rows.values_list("pk"))
+    with connections[rows.db].cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
+        return int(cursor.fetchone()[0][0]["Plan"]["Plan Rows"])
+
+
+def _compile(rows: QuerySet[Any]) -> tuple[str, Sequence[Any]]:
+    sql, parameters = rows.query.get_compiler(rows.db).as_sql()
+    return sql, parameters
+
+
+def _keys(candidates: QuerySet[Any]) -> QuerySet[Any]:
+    keys = candidates.values("pk")
+    return keys if candidates.query.is_sliced else keys.order_by()
+
+
+@contextmanager
+def _settings(using: str, count: int) -> Iterator[None]:
+    """Opens a transaction with a search's settings; inside another one, puts them back after it."""
+    settings = conf.current()
+    wanted = {
+        "hnsw.ef_search": str(min(max(settings.ef_search, count), MAX_EF_SEARCH)),
+        "hnsw.iterative_scan": "relaxed_order",
+        "statement_timeout": str(int(settings.search_timeout_seconds * 1000)),
+    }
+    nested = connections[using].in_atomic_block
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        # The cast loads pgvector, without which its settings are unknown to a new connection.
+        cursor.execute("SELECT '[1]'::vector, " + ", ".join(["current_setting(%s)"] * 3), [*wanted])
+        _vector, *previous = cursor.fetchone()
+        _set(cursor, wanted)
+        yield
+        if nested:
+            _set(cursor, dict(zip(wanted, previous, strict=True)))
+
+
+def _set(cursor: Any, values: Mapping[str, str]) -> None:
+    cursor.execute(
+        "SELECT " + ", ".join(["set_config(%s, %s, true)"] * len(values)),
+        [part for pair in values.items() for part in pair],
+    )

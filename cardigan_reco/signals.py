@@ -1,0 +1,82 @@
+"""Hooks on the shop's models: a save or deletion of a source reaches the queue with it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.db import transaction
+from django.db.models import Model
+from django.db.models.signals import post_save, pre_delete
+
+from . import collection, doorbell, queue
+from .models import Embedding
+
+Held = dict[tuple[type[Embedding], str], set[Any]]
+_held: ContextVar[Held | None] = ContextVar("cardigan_reco_held", default=None)
+
+
+def connect() -> None:
+    """Connects the hooks to each model that is, or inherits from, a source."""
+    for model in apps.get_models():
+        if collection.fed_by(model):
+            post_save.connect(_saved, sender=model, dispatch_uid="cardigan_reco.saved")
+            # Before the rows go, so that requests are locked first, as the workers do.
+            pre_delete.connect(_deleted, sender=model, dispatch_uid="cardigan_reco.deleted")
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Holds the hooks back, for imports: what was saved inside is marked once, at the end.
+
+    Nothing is marked or woken before; blocks may be nested, the outermost one counts. The marks
+    are written even if the block raises, since its earlier saves may be committed.
+    """
+    if _held.get() is not None:
+        yield
+        return
+    held: Held = defaultdict(set)
+    token = _held.set(held)
+    try:
+        yield
+    finally:
+        _held.reset(token)
+        for (embedding, using), source_pks in held.items():
+            connection = transaction.get_connection(using)
+            if not (connection.in_atomic_block and connection.needs_rollback):
+                queue.mark(embedding, source_pks, using=using)
+                _ring_on_commit(using)
+
+
+def _saved(
+    sender: type[Model],
+    instance: Model,
+    raw: bool,
+    using: str,
+    update_fields: Collection[str] | None,
+    **kwargs: object,
+) -> None:
+    held = _held.get()
+    for embedding in collection.fed_by(sender):
+        if update_fields is not None and embedding.image_field not in update_fields:
+            continue
+        if held is not None:
+            held[embedding, using].add(instance.pk)
+            continue
+        queue.mark(embedding, [instance.pk], using=using)
+        if not raw:
+            _ring_on_commit(using)
+
+
+def _deleted(sender: type[Model], instance: Model, using: str, **kwargs: object) -> None:
+    for embedding in collection.fed_by(sender):
+        queue.forget(embedding, instance.pk, using=using)
+
+
+def _ring_on_commit(using: str) -> None:
+    transaction.on_commit(partial(doorbell.ring, using), using=using, robust=True)

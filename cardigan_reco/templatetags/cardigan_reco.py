@@ -1,0 +1,84 @@
+"""{% similar_products %}: a shelf of items that look like an item, or the items themselves."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django import template
+from django.conf import settings
+from django.db import Error
+from django.template.base import FilterExpression, Parser, Token
+from django.template.context import Context
+from django.template.library import parse_bits
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+
+from cardigan_reco import collection as collections
+from cardigan_reco import recommendations
+
+register = template.Library()
+logger = logging.getLogger(__name__)
+
+TEMPLATE = "cardigan_reco/similar_products.html"
+OPTIONS = ["item", "within", "limit", "min_similarity", "collection", "heading"]
+
+
+@register.tag
+def similar_products(parser: Parser, token: Token) -> SimilarProductsNode:
+    """Renders a shelf of the items that look like an item.
+
+    {% similar_products product limit=8 %}
+    {% similar_products product limit=8 within=queryset min_similarity=0.5 heading="More" %}
+    {% similar_products product limit=8 as items %}
+
+    The template cardigan_reco/similar_products.html can be overridden. With `as` nothing is
+    rendered, and the variable holds the list that recommendations.similar_to returns.
+    """
+    name, *bits = token.split_contents()
+    target = None
+    if len(bits) >= 2 and bits[-2] == "as":
+        *bits, _as, target = bits
+    args, kwargs = parse_bits(
+        parser, bits, OPTIONS, None, None, (None,) * (len(OPTIONS) - 1), [], None, False, name
+    )
+    return SimilarProductsNode(dict(zip(OPTIONS, args, strict=False)) | kwargs, target)
+
+
+class SimilarProductsNode(template.Node):
+    def __init__(self, options: dict[str, FilterExpression], target: str | None) -> None:
+        self.options = options
+        self.target = target
+
+    def render(self, context: Context) -> SafeString:
+        options = {name: option.resolve(context) for name, option in self.options.items()}
+        heading = options.pop("heading", None) or gettext("Similar products")
+        items = _items(**options)
+        if self.target is not None:
+            context[self.target] = items
+            return SafeString("")
+        if not items:
+            return SafeString("")
+        purpose = options.get("collection", "similar")
+        image_field = collections.serving(purpose).image_field
+        shelf = {
+            "heading": heading,
+            "shelf": [
+                {"item": item, "picture": getattr(item.matched_source, image_field)}
+                for item in items
+            ],
+        }
+        engine = context.template.engine  # type: ignore[union-attr]
+        with context.push(**shelf):
+            return engine.get_template(TEMPLATE).render(context)
+
+
+def _items(item: Any, **options: Any) -> list[Any]:
+    try:
+        return recommendations.similar_to(item, **options)
+    except Error:
+        # A page must not die of its shelf. Developers want to see it.
+        if settings.DEBUG:
+            raise
+        logger.exception("No similar products for %s %s", type(item).__name__, item.pk)
+        return []

@@ -1,0 +1,75 @@
+"""Fixtures: pictures whose likeness is obvious, and a product with pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.core.files.base import ContentFile
+from PIL import Image
+from pytest_django import Settings
+
+from cardigan_reco import collection, encoding
+from tests import celery  # noqa: F401  The app of the tests, before any task is sent.
+from cardigan_reco.encoding import Summary
+from tests.testapp.catalogue.models import Product, ProductImage
+
+Colour = tuple[int, int, int]
+RED, ORANGE, GREEN, BLUE = (220, 30, 30), (230, 110, 30), (30, 180, 60), (30, 60, 220)
+
+
+def jpeg(colour: Colour = RED, side: int = 64) -> bytes:
+    """Returns a JPEG of one colour with a darker bar."""
+    picture = Image.new("RGB", (side, side), colour)
+    picture.paste(tuple(value // 2 for value in colour), (0, 0, side // 4, side))
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=95)
+    return data.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def media(settings: Settings, tmp_path: Path) -> Path:
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    return tmp_path / "media"
+
+
+AddProduct = Callable[..., Product]
+
+
+@pytest.fixture
+def add_product() -> AddProduct:
+    """Returns a function that saves a product with a picture of each colour."""
+
+    def add(title: str, *colours: Colour, **fields: object) -> Product:
+        product = Product.objects.create(title=title, **fields)
+        for order, colour in enumerate(colours):
+            add_image(product, colour, order)
+        return product
+
+    return add
+
+
+def add_image(product: Product, colour: Colour, order: int = 0) -> ProductImage:
+    file = ContentFile(jpeg(colour), name=f"{product.pk}-{order}.jpg")
+    return ProductImage.objects.create(product=product, original=file, display_order=order)
+
+
+def encode_all(using: str = "default") -> Summary:
+    """Encodes all that waits, in this process; returns what became of it."""
+    summary = Summary()
+    for embedding in collection.models():
+        for done in encoding.drain(embedding, using=using):
+            summary += done
+    return summary
+
+
+@pytest.fixture
+def silent_doorbell(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Records wake-ups in place of sending them: the test is about when they are due."""
+    from cardigan_reco import doorbell
+
+    rung: list[str] = []
+    monkeypatch.setattr(doorbell, "ring", rung.append)
+    return rung
