@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cardigan_reco.exceptions import ImageError, UnsupportedFormat
+from .exceptions import ImageError, UnsupportedFormat
 
 MAX_CHUNKS = 100_000
 """Chunks that a PNG or WebP file may have."""

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import Any
 
 import numpy as np
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.db.models.fields.files import FieldFile
 from django.utils import timezone
@@ -118,7 +119,7 @@ def _encode(embedding: type[Embedding], claims: Sequence[Claim], using: str) -> 
         version = EncoderVersion.objects.using(using).current(embedding.encoder)
         prepared = _prepare(embedding, claims, version, encoder.min_side, using)
         vectors = _vectors(encoder, prepared)
-    except (CardiganError, KeyboardInterrupt, SystemExit):
+    except (CardiganError, ImproperlyConfigured, KeyboardInterrupt, SystemExit):
         # An encoder that can't be built, or an orderly end: no picture is to blame.
         queue.release(claims, using=using)
         raise

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageChops
 
-from cardigan_reco import conf, containers
-from cardigan_reco.exceptions import ImageError, ImageTooLarge, TooManyPixels
+from . import conf, containers
+from .exceptions import ImageError, ImageTooLarge, TooManyPixels
 
 MIN_SIDE = 8
 """Pixels that the short side has at least; smaller ones are tracking pixels, not pictures."""

@@ -17,7 +17,7 @@ except ImportError as error:
     raise MissingExtra("Encoding in Celery workers", "celery") from error
 
 
-@shared_task(name="cardigan_reco.encode_pending", queue="cardigan", ignore_result=True)
+@shared_task(name="cardigan_reco.encode_pending", ignore_result=True)
 def encode_pending(using: str = "default") -> int:
     """Encodes everything that waits in the database `using`; returns how many sources it took.
 

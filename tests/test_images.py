@@ -604,7 +604,7 @@ def test_mutated_pictures_raise_image_errors_alone(settings):
     settings.CARDIGAN_RECO = {"MAX_IMAGE_PIXELS": 1_000_000}
     chance, originals = random.Random(2018), seeds()
     accepted = refused = 0
-    for number in range(int(os.environ.get("CARDIGAN_FUZZ", "2000"))):
+    for number in range(int(os.environ.get("CARDIGAN_FUZZ", "20000"))):
         data = mutated(originals[number % len(originals)], chance)
         try:
             image = images.load(data, min_side=chance.choice([None, 8]))
