@@ -266,6 +266,8 @@ def _lock_sources(embedding: type[Embedding], pks: Sequence[Any], using: str) ->
 
     FOR KEY SHARE lets the shop's saves pass, and SKIP LOCKED never waits for its deletions.
     """
+    if not pks:
+        return set()
     source = embedding.source_model()
     rows = source._base_manager.using(using).filter(pk__in=pks).values_list("pk")
     sql, parameters = rows.query.sql_with_params()

@@ -1,0 +1,184 @@
+"""The queue's promises: nothing lost, nothing twice, nobody blocked."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.db import connection, connections, transaction
+from django.test import override_settings
+
+from cardigan_reco import queue
+from cardigan_reco.models import EncodingRequest
+from cardigan_reco.queue import Claim, Failure
+from tests.testapp.models import PosterEmbedding, ProductImageEmbedding
+
+pytestmark = pytest.mark.django_db(transaction=True)
+DB = "default"
+
+
+def mark(*pks: int) -> None:
+    queue.mark(ProductImageEmbedding, pks, using=DB)
+
+
+def claim(limit: int = 10) -> list[Claim]:
+    return queue.claim(ProductImageEmbedding, limit=limit, using=DB)
+
+
+def states() -> dict[str, str]:
+    return dict(EncodingRequest.objects.order_by("id").values_list("source_pk", "state"))
+
+
+def expire_leases() -> None:
+    EncodingRequest.objects.filter(state="leased").update(lease_expires_at="2000-01-01T00:00Z")
+
+
+def test_claims_are_oldest_first_and_belong_to_one() -> None:
+    mark(1)
+    mark(2)
+    mark(3)
+    assert [c.source_pk for c in claim(2)] == ["1", "2"]
+    assert [c.source_pk for c in claim(2)] == ["3"]
+    assert claim() == []
+
+
+def test_collections_have_their_own_requests() -> None:
+    mark(1)
+    assert queue.claim(PosterEmbedding, limit=5, using=DB) == []
+
+
+def test_claiming_never_waits_for_another_worker() -> None:
+    mark(*range(6))
+    seen: list[list[Claim]] = []
+
+    def work() -> None:
+        try:
+            seen.append(claim(3))
+        finally:
+            connections.close_all()
+
+    with transaction.atomic():
+        mine = claim(3)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(10)
+        assert len(seen) == 1
+    assert {c.id for c in mine}.isdisjoint({c.id for c in seen[0]})
+    assert len(seen[0]) == 3
+
+
+def test_a_mark_takes_the_lease_away() -> None:
+    mark(1)
+    claims = claim()
+    mark(1)
+    with transaction.atomic():
+        assert queue.lock(claims, using=DB) == set()
+    assert states() == {"1": "waiting"}
+
+
+def test_an_expired_lease_is_fenced() -> None:
+    mark(1)
+    slow = claim()
+    expire_leases()
+    fast = claim()
+    assert fast[0].attempts == 2
+    with transaction.atomic():
+        assert queue.lock(slow, using=DB) == set()
+        assert queue.lock(fast, using=DB) == {fast[0].id}
+
+
+def test_locking_skips_what_the_shop_is_changing() -> None:
+    mark(1, 2)
+    claims = claim()
+    locked: list[set[int]] = []
+
+    def work() -> None:
+        try:
+            with transaction.atomic():
+                locked.append(queue.lock(claims, using=DB))
+        finally:
+            connections.close_all()
+
+    with transaction.atomic():
+        mark(1)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(10)
+    assert locked == [{claims[1].id}]
+
+
+def test_after_a_crash_sources_come_alone_and_die_at_the_limit() -> None:
+    mark(1, 2, 3)
+    assert len(claim()) == 3
+    for _ in range(3):
+        expire_leases()
+        (single,) = claim()
+        if single.source_pk != "2":
+            queue.settle([single.id], using=DB)
+    expire_leases()
+    assert [c.attempts for c in claim()] == [3]
+    expire_leases()
+    assert claim() == []
+    (row,) = EncodingRequest.objects.all()
+    assert (row.source_pk, row.state, row.attempts) == ("2", "dead", 3)
+    assert row.error == "The worker was lost 3 times while encoding this picture."
+
+
+def test_a_new_picture_brings_the_dead_back() -> None:
+    mark(1)
+    queue.fail(claim()[0], Failure.DEAD, "broken", using=DB)
+    mark(1)
+    (again,) = claim()
+    assert again.attempts == 1
+
+
+def test_released_claims_look_untouched() -> None:
+    mark(1, 2)
+    queue.release(claim(), using=DB)
+    assert [c.attempts for c in claim()] == [1, 1]
+
+
+def test_abandoned_claims_are_tried_alone_at_once() -> None:
+    mark(1, 2)
+    queue.abandon(claim(), "RuntimeError: boom", using=DB)
+    assert [c.attempts for c in claim()] == [2]
+    assert EncodingRequest.objects.filter(error="RuntimeError: boom").count() == 2
+
+
+def test_a_charged_retry_waits_longer_each_time() -> None:
+    mark(1)
+    pauses = []
+    with override_settings(CARDIGAN_RECO={"RETRY_SECONDS": 10}):
+        for _ in range(2):
+            (mine,) = claim()
+            queue.postpone(mine, "gone", charged=True, using=DB)
+            assert claim() == []
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"UPDATE {queue.TABLE} SET available_at = clock_timestamp() "
+                    "RETURNING extract(epoch FROM (SELECT available_at - clock_timestamp()"
+                    f" FROM {queue.TABLE}))"
+                )
+                pauses.append(round(float(cursor.fetchone()[0])))
+    assert pauses == [10, 20]
+
+
+def test_an_uncharged_retry_keeps_its_attempts() -> None:
+    mark(1)
+    queue.postpone(claim()[0], "storage down", charged=False, using=DB)
+    row = EncodingRequest.objects.get()
+    assert (row.state, row.attempts, row.error) == ("waiting", 0, "storage down")
+
+
+def test_retry_sends_only_the_given_up_back() -> None:
+    mark(1, 2)
+    queue.fail(claim(1)[0], Failure.BAD_IMAGE, "no picture", using=DB)
+    assert queue.retry(queue.given_up(ProductImageEmbedding, using=DB)) == 1
+    assert states() == {"1": "waiting", "2": "waiting"}
+    assert queue.counts(ProductImageEmbedding, using=DB) == {
+        "waiting": 2,
+        "leased": 0,
+        "missing": 0,
+        "bad_image": 0,
+        "dead": 0,
+    }

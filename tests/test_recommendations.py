@@ -1,0 +1,250 @@
+"""similar_to: which items come, in which order, and at which price."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from django.db import OperationalError, connection, transaction
+from pytest_django import DjangoAssertNumQueries
+
+from cardigan_reco import recommendations
+from cardigan_reco.models import EncoderVersion
+from cardigan_reco.recommendations import similar_to
+from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all
+from tests.testapp.catalogue.models import Product, ProductImage
+from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
+
+pytestmark = pytest.mark.django_db
+
+STATEMENTS = 9
+"""Savepoint and its release, settings read, set and put back, plan, search, items, sources."""
+
+
+def at(degrees: float) -> list[float]:
+    """Returns a unit vector at an angle in the plane of the first two dimensions."""
+    radians = math.radians(degrees)
+    return [math.cos(radians), math.sin(radians), *[0.0] * 14]
+
+
+@pytest.fixture
+def version() -> EncoderVersion:
+    return EncoderVersion.objects.current("default")
+
+
+def product_at(
+    title: str, angles: Sequence[float], version: EncoderVersion, **fields: object
+) -> Product:
+    """Saves a product with one picture a given angle; no encoder is involved."""
+    product = Product.objects.create(title=title, **fields)
+    for order, angle in enumerate(angles):
+        source = ProductImage.objects.create(
+            product=product, original=f"{title}-{order}.jpg", display_order=order
+        )
+        ProductImageEmbedding.objects.create(
+            source=source, vector=at(angle), digest="0" * 64, encoder_version=version
+        )
+    return product
+
+
+def titles(items: list[Product]) -> list[str]:
+    return [item.title for item in items]
+
+
+def test_real_pictures_come_nearest_first(add_product: AddProduct) -> None:
+    red = add_product("red", RED)
+    for title, colour in [("blue", BLUE), ("orange", ORANGE), ("green", GREEN)]:
+        add_product(title, colour)
+    encode_all()
+    found = similar_to(red)
+    assert titles(found)[0] == "orange"
+    assert set(titles(found)) == {"orange", "green", "blue"}
+    assert [item.similarity for item in found] == sorted(
+        (item.similarity for item in found), reverse=True
+    )
+
+
+def test_similarity_is_the_cosine_of_the_nearest_pictures(version: EncoderVersion) -> None:
+    query = product_at("query", [0, 90], version)
+    product_at("near the second", [110, 200], version)
+    product_at("near the first", [350, 20], version)
+    product_at("opposed", [225], version)
+    found = similar_to(query)
+    assert titles(found) == ["near the first", "near the second", "opposed"]
+    assert [item.similarity for item in found] == pytest.approx(
+        [math.cos(math.radians(10)), math.cos(math.radians(20)), 0], abs=2e-3
+    )
+    assert found[0].matched_source.display_order == 0
+
+
+def test_an_item_comes_once_and_never_itself(version: EncoderVersion) -> None:
+    query = product_at("query", [0, 1, 2], version)
+    product_at("many", [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5], version)
+    product_at("one", [45], version)
+    assert titles(similar_to(query)) == ["many", "one"]
+    assert titles(similar_to(query, limit=1)) == ["many"]
+
+
+def test_within_and_candidates_narrow_the_answer(version: EncoderVersion) -> None:
+    query = product_at("query", [0], version)
+    product_at("hidden", [1], version, is_public=False)
+    product_at("shown", [2], version)
+    product_at("other shelf", [3], version, shelf=7)
+    assert titles(similar_to(query)) == ["shown", "other shelf"]
+    assert titles(similar_to(query, within=Product.objects.filter(shelf=7))) == ["other shelf"]
+    assert titles(similar_to(query, within=Product.objects.all())) == [
+        "hidden",
+        "shown",
+        "other shelf",
+    ]
+    assert similar_to(query, within=Product.objects.none()) == []
+
+
+def test_the_answers_are_objects_of_within(
+    version: EncoderVersion, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    query = product_at("query", [0], version)
+    product_at("near", [1], version)
+    (found,) = similar_to(query, within=Product.objects.prefetch_related("images"))
+    with django_assert_num_queries(0):
+        assert [image.product_id for image in found.images.all()] == [found.pk]
+
+
+def test_min_similarity_cuts_the_tail(version: EncoderVersion) -> None:
+    query = product_at("query", [0], version)
+    product_at("near", [10], version)
+    product_at("far", [80], version)
+    assert titles(similar_to(query, min_similarity=0.5)) == ["near"]
+
+
+def test_versions_of_an_encoder_are_never_compared(version: EncoderVersion) -> None:
+    older = EncoderVersion.objects.create(
+        encoder="default", fingerprint="older", backend="x", dimensions=16
+    )
+    query = product_at("query", [0], version)
+    product_at("older", [0], older)
+    product_at("same", [60], version)
+    assert titles(similar_to(query)) == ["same"]
+
+
+def test_an_item_without_embedding_gets_nothing(version: EncoderVersion) -> None:
+    product_at("other", [0], version)
+    assert similar_to(Product.objects.create(title="new")) == []
+    assert similar_to(Product(title="unsaved")) == []
+
+
+def test_a_variant_borrows_its_parents_pictures(version: EncoderVersion) -> None:
+    parent = product_at("parent", [0], version)
+    variant = Product.objects.create(title="variant", parent=parent)
+    product_at("near", [5], version)
+    assert titles(similar_to(variant)) == ["near"]
+
+
+def test_an_item_that_is_its_own_source(add_product: AddProduct) -> None:
+    from django.core.files.base import ContentFile
+
+    from tests.conftest import jpeg
+
+    posters = [
+        Poster.objects.create(title=title, image=ContentFile(jpeg(colour), name=f"{title}.jpg"))
+        for title, colour in [("red", RED), ("blue", BLUE), ("orange", ORANGE)]
+    ]
+    encode_all()
+    found = similar_to(posters[0], collection="posters")
+    assert [poster.title for poster in found] == ["orange", "blue"]
+    assert found[0].matched_source is found[0]
+    (row,) = PosterEmbedding.objects.filter(pk=posters[0].pk)
+    assert [p.title for p in recommendations.similar_to_picture(row)] == ["orange", "blue"]
+
+
+def test_the_number_of_queries_is_constant(
+    version: EncoderVersion, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    query = product_at("query", [0], version)
+    for number in range(3):
+        product_at(f"few {number}", [number], version)
+    with django_assert_max_num_queries(STATEMENTS):
+        assert len(similar_to(query, limit=20)) == 3
+    for number in range(12):
+        product_at(f"many {number}", range(number, number + 5), version)
+    with django_assert_max_num_queries(STATEMENTS):
+        assert len(similar_to(query, limit=20)) == 15
+
+
+def test_no_vector_is_fetched(version: EncoderVersion) -> None:
+    query = product_at("query", [0], version)
+    product_at("near", [1], version)
+    fetched = []
+
+    def watch(execute, sql, params, many, context):  # type: ignore[no-untyped-def]
+        result = execute(sql, params, many, context)
+        description = context["cursor"].description
+        fetched.extend(column.type_code for column in description or [])
+        return result
+
+    with connection.execute_wrapper(watch):
+        assert len(similar_to(query)) == 1
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT oid FROM pg_type WHERE typname = 'halfvec'")
+        assert cursor.fetchone()[0] not in fetched
+    assert fetched
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"limit": 0}, ValueError, "limit must be a whole number from 1 to 100, got 0."),
+        ({"limit": 10**9}, ValueError, "from 1 to 100, got 1000000000."),
+        ({"limit": "8"}, ValueError, "from 1 to 100, got '8'."),
+        ({"min_similarity": float("nan")}, ValueError, "from 0 to 1, got nan."),
+        ({"min_similarity": 2}, ValueError, "from 0 to 1, got 2."),
+        ({"collection": "simlar"}, LookupError, "'simlar' is not defined .* are: similar, posters"),
+        ({"within": Poster.objects.all()}, TypeError, "queryset of catalogue.Product, got testapp"),
+        ({"within": Product.objects.all()[:3]}, ValueError, "within must not be sliced"),
+    ],
+)
+def test_bad_arguments_are_named(
+    options: dict[str, object], error: type[Exception], message: str, version: EncoderVersion
+) -> None:
+    query = product_at("query", [0], version)
+    with pytest.raises(error, match=message):
+        similar_to(query, **options)  # type: ignore[arg-type]
+
+
+def test_an_item_of_another_model_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"recommends catalogue.Product objects, got <Poster: A>"):
+        similar_to(Poster(title="A"))
+
+
+class TestSettingsOfTheSearch:
+    def current(self, name: str) -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT '[1]'::vector, current_setting(%s)", [name])
+            return str(cursor.fetchone()[1])
+
+    def test_end_inside_the_callers_transaction(self, version: EncoderVersion) -> None:
+        query = product_at("query", [0], version)
+        names = ["statement_timeout", "hnsw.ef_search", "hnsw.iterative_scan"]
+        before = [self.current(name) for name in names]
+        with transaction.atomic():
+            similar_to(query)
+            assert [self.current(name) for name in names] == before
+        assert [self.current(name) for name in names] == before
+
+    def test_cancel_a_search_that_takes_too_long_and_spare_the_transaction(
+        self, version: EncoderVersion, settings: object
+    ) -> None:
+        from django.test import override_settings
+
+        query = product_at("query", [0], version)
+        slow = Product.objects.extra(where=["pg_sleep(5) IS NOT NULL"])
+        quick = {"COLLECTIONS": {"similar": "testapp.ProductImageEmbedding"}}
+        product_at("near", [0], version)
+        with (
+            override_settings(CARDIGAN_RECO=quick | {"SEARCH_TIMEOUT_SECONDS": 0.2}),
+            pytest.raises(OperationalError, match="statement timeout"),
+        ):
+            similar_to(query, within=slow)
+        assert titles(similar_to(query)) == ["near"]
+        assert self.current("statement_timeout") == "0"
