@@ -3,8 +3,14 @@
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+import psycopg
 
 
 @cache
@@ -17,3 +23,24 @@ def url() -> str:
 
     folder = Path(tempfile.mkdtemp(prefix="cardigan-tests-"))
     return get_server(folder / "data", cleanup_mode="delete").get_uri()
+
+
+@contextmanager
+def database(name: str) -> Iterator[str]:
+    """Creates an empty database on the same server, and drops it; yields its address."""
+    address = dj_database_url.parse(url())
+    own = f"cardigan_{name}_{os.getpid()}"
+    server = {
+        "dbname": "postgres",
+        "user": address["USER"],
+        "password": address["PASSWORD"],
+        "host": address["HOST"],
+        "port": address["PORT"],
+        **address.get("OPTIONS", {}),
+    }
+    with psycopg.connect(**{k: v for k, v in server.items() if v}, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{own}"')
+        try:
+            yield urlsplit(url())._replace(path=f"/{own}").geturl()
+        finally:
+            connection.execute(f'DROP DATABASE "{own}" WITH (FORCE)')
