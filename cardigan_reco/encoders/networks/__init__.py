@@ -1,0 +1,29 @@
+"""The networks of ours, by the name that a bundle gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.utils.module_loading import import_string
+
+from ...exceptions import EncoderError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NETWORKS = {"SmallNet": "cardigan_reco.encoders.networks.smallnet.SmallNet"}
+"""Name -> dotted path of a module class that takes `trunk` and `dimensions`."""
+
+
+def build(name: str, *, trunk: str, dimensions: int) -> nn.Module:
+    """Returns an untrained network that maps (n, 3, height, width) to (n, dimensions).
+
+    Raises EncoderError for an unknown network or trunk, MissingExtra without torch.
+    """
+    if name not in NETWORKS:
+        raise EncoderError(
+            f"Network {name!r} is unknown. Choices are: {', '.join(NETWORKS)}. A newer version of "
+            "cardigan-reco may have written these weights."
+        )
+    network: nn.Module = import_string(NETWORKS[name])(trunk=trunk, dimensions=dimensions)
+    return network
