@@ -80,6 +80,10 @@ class Trouble:
     reason: str
 
 
+KEY = ["source"]
+WRITTEN = ["vector", "digest", "encoder_version", "encoded_at"]
+
+
 class Verdict(Enum):
     UNCHANGED = auto()
     NO_PICTURE = auto()
@@ -201,6 +205,7 @@ def _write(
     """Stores the results of the claims that still hold, in one short transaction."""
     keys = {claim: pk for pk, claim in queue.source_pks(embedding, claims).items()}
     max_attempts = conf.current().max_attempts
+    now = timezone.now()
     summary = Summary()
     rows: list[Embedding] = []
     without_vector: list[Any] = []
@@ -220,15 +225,8 @@ def _write(
                     continue
                 case Picture(digest=digest):
                     summary.encoded += 1
-                    rows.append(
-                        embedding(
-                            pk=keys[claim],
-                            vector=vectors[claim],
-                            digest=digest,
-                            encoder_version=version,
-                            encoded_at=timezone.now(),
-                        )
-                    )
+                    values = {"pk": keys[claim], "vector": vectors[claim], "digest": digest}
+                    rows.append(embedding(**values, encoder_version=version, encoded_at=now))
                 case Verdict.UNCHANGED:
                     summary.skipped += 1
                 case Verdict.NO_PICTURE:
@@ -253,8 +251,8 @@ def _write(
         embedding._base_manager.using(using).bulk_create(
             rows,
             update_conflicts=True,
-            unique_fields=["source"],
-            update_fields=["vector", "digest", "encoder_version", "encoded_at"],
+            unique_fields=KEY,
+            update_fields=WRITTEN,
         )
         embedding._base_manager.using(using).filter(pk__in=without_vector).delete()
         queue.settle(settled, using=using)

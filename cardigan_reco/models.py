@@ -74,6 +74,9 @@ class Embedding(models.Model):
     primary key, and `vector`, an EmbeddingField.
     """
 
+    source: Any
+    vector: Any
+
     encoder: ClassVar[str] = "default"
     """Alias in CARDIGAN_RECO["ENCODERS"]."""
     image_field: ClassVar[str] = "image"

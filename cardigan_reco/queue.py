@@ -169,7 +169,10 @@ def _lease(
             """,
             [token, conf.current().lease_seconds, embedding._meta.label_lower, limit],
         )
-        return [Claim(*row, token) for row in sorted(cursor.fetchall())]
+        return [
+            Claim(id, source_pk, version, attempts, token)
+            for id, source_pk, version, attempts in sorted(cursor.fetchall())
+        ]
 
 
 def lock(claims: Sequence[Claim], *, using: str) -> set[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import router
 from django.db.models import Model, QuerySet
 
 from . import collection as collections
@@ -69,7 +68,7 @@ def _nearest(
 ) -> list[Any]:
     within = embedding.candidates() if within is None else within
     _validate(embedding, within, limit, min_similarity)
-    using = within._db or router.db_for_read(embedding)
+    using = within.db
     matches = search.nearest(
         embedding,
         EmbeddingQuerySet(embedding, using=using).filter(**query),
@@ -79,7 +78,7 @@ def _nearest(
         using=using,
     )
     near_enough = [match for match in matches if match.similarity >= min_similarity]
-    return _hydrate(embedding, near_enough, within.using(using))
+    return _hydrate(embedding, near_enough, within)
 
 
 def _hydrate(

@@ -8,9 +8,9 @@ from typing import Any
 from django import template
 from django.conf import settings
 from django.db import Error
-from django.template.base import FilterExpression, Parser, Token
+from django.template import TemplateSyntaxError
+from django.template.base import FilterExpression, Parser, Token, token_kwargs
 from django.template.context import Context
-from django.template.library import parse_bits
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
@@ -21,7 +21,7 @@ register = template.Library()
 logger = logging.getLogger(__name__)
 
 TEMPLATE = "cardigan_reco/similar_products.html"
-OPTIONS = ["item", "within", "limit", "min_similarity", "collection", "heading"]
+OPTIONS = ["within", "limit", "min_similarity", "collection", "heading"]
 
 
 @register.tag
@@ -39,21 +39,28 @@ def similar_products(parser: Parser, token: Token) -> SimilarProductsNode:
     target = None
     if len(bits) >= 2 and bits[-2] == "as":
         *bits, _as, target = bits
-    args, kwargs = parse_bits(
-        parser, bits, OPTIONS, None, None, (None,) * (len(OPTIONS) - 1), [], None, False, name
-    )
-    return SimilarProductsNode(dict(zip(OPTIONS, args, strict=False)) | kwargs, target)
+    if not bits:
+        raise TemplateSyntaxError(f"{name} needs an item, as in {{% {name} product limit=8 %}}.")
+    item = parser.compile_filter(bits.pop(0))
+    options = token_kwargs(bits, parser)
+    for wrong in [*bits, *(option for option in options if option not in OPTIONS)]:
+        choices = ", ".join(f"{option}=" for option in OPTIONS)
+        raise TemplateSyntaxError(f"{name} doesn't know {wrong!r}. Choices are: {choices}.")
+    return SimilarProductsNode(item, options, target)
 
 
 class SimilarProductsNode(template.Node):
-    def __init__(self, options: dict[str, FilterExpression], target: str | None) -> None:
+    def __init__(
+        self, item: FilterExpression, options: dict[str, FilterExpression], target: str | None
+    ) -> None:
+        self.item = item
         self.options = options
         self.target = target
 
     def render(self, context: Context) -> SafeString:
         options = {name: option.resolve(context) for name, option in self.options.items()}
         heading = options.pop("heading", None) or gettext("Similar products")
-        items = _items(**options)
+        items = _items(self.item.resolve(context), **options)
         if self.target is not None:
             context[self.target] = items
             return SafeString("")
