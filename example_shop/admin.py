@@ -1,0 +1,76 @@
+"""The shop's admin: products with their pictures."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from .models import Category, Product, ProductImage
+
+admin.site.site_header = "Example shop"
+admin.site.site_title = "Example shop"
+
+
+def thumbnail(image: ProductImage | None, size: int) -> SafeString | str:
+    """Returns the picture's markup, `size` pixels wide and high."""
+    if image is None or not image.original:
+        return "no picture"
+    return format_html(
+        '<img src="{}" alt="{}" width="{}" height="{}" loading="lazy" style="object-fit: contain">',
+        image.original.url,
+        image.alternative,
+        size,
+        size,
+    )
+
+
+class ProductImageInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = ProductImage
+    extra = 1
+    fields = ("preview", "original", "alt_text", "position")
+    readonly_fields = ("preview",)
+
+    @admin.display(description="")
+    def preview(self, image: ProductImage) -> SafeString | str:
+        return thumbnail(image, 96)
+
+
+@admin.register(Product)
+class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("picture", "name", "brand", "category", "price", "stock", "published")
+    list_display_links = ("picture", "name")
+    list_editable = ("stock", "published")
+    list_filter = ("published", "category")
+    list_select_related = ("category",)
+    list_per_page = 50
+    search_fields = ("name", "brand", "reference", "description")
+    prepopulated_fields = {"slug": ("name",)}
+    autocomplete_fields = ("category",)
+    inlines = (ProductImageInline,)
+    save_on_top = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Product]:
+        return super().get_queryset(request).prefetch_related("images__product")
+
+    @admin.display(description="picture")
+    def picture(self, product: Product) -> SafeString | str:
+        return thumbnail(product.cover, 56)
+
+
+@admin.register(Category)
+class CategoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("name", "products")
+    search_fields = ("name",)
+    prepopulated_fields = {"slug": ("name",)}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Category]:
+        categories: QuerySet[Category] = super().get_queryset(request)
+        return categories.annotate(size=Count("products"))
+
+    @admin.display(description="products", ordering="size")
+    def products(self, category: Category) -> int:
+        size: int = category.size  # type: ignore[attr-defined]
+        return size

@@ -1,0 +1,17 @@
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.staticfiles.views import serve as serve_static
+from django.urls import path
+from django.views.static import serve
+
+from . import views
+
+urlpatterns = [
+    path("", views.product_list, name="products"),
+    path("category/<slug:slug>/", views.product_list, name="category"),
+    path("product/<slug:slug>/", views.product_page, name="product"),
+    path("admin/", admin.site.urls),
+    # A demo has no web server in front of it; a real shop serves these two without Django.
+    path("static/<path:path>", serve_static, {"insecure": True}),
+    path("media/<path:path>", serve, {"document_root": settings.MEDIA_ROOT}),
+]
