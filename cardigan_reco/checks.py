@@ -12,14 +12,18 @@ from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import connections, router
 from django.db.models import FileField, Model, OneToOneField
 
-from . import collection, conf, database
+from . import collection, conf, database, doorbell
 from .encoders import encoders
+from .encoders.base import Encoder
 from .exceptions import CardiganError
 from .fields import OPERATOR_CLASS, EmbeddingField, EmbeddingIndex
 from .models import Embedding
 
 TAG = "cardigan_reco"
+EXTRAS = {"torch": "torch", "torchvision": "torch", "safetensors": "torch"}
+"""Package -> the extra of ours that installs it."""
 Messages = Iterator[checks.CheckMessage]
+AppConfigs = Sequence[AppConfig] | None
 
 
 def connect() -> None:
@@ -30,17 +34,14 @@ def connect() -> None:
     checks.register(check_database, TAG, checks.Tags.database)
 
 
-def check_settings(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[checks.CheckMessage]:
+def check_settings(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
     return list(_settings())
 
 
 def _settings() -> Messages:
-    problems = conf.problems()
-    for problem in problems:
+    for problem in conf.problems():
         yield checks.Error(problem.message, hint=problem.hint, id=f"{TAG}.{problem.code}")
-    if any(problem.code != "E001" for problem in problems):
+    if _unusable():
         return
     for purpose, label in conf.current().collections.items():
         try:
@@ -53,16 +54,26 @@ def _settings() -> Messages:
             )
 
 
-def check_models(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[checks.CheckMessage]:
-    return [message for model in collection.models() for message in _model(model)]
+def _unusable() -> bool:
+    return any(problem.is_fatal for problem in conf.problems())
+
+
+def check_models(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    return [message for model in _models(app_configs) for message in _model(model)]
+
+
+def _models(app_configs: AppConfigs) -> list[type[Embedding]]:
+    return [
+        model
+        for model in collection.models()
+        if app_configs is None or model._meta.app_config in app_configs
+    ]
 
 
 def _model(model: type[Embedding]) -> Messages:
     structure = [*_source(model), *_vector(model)]
     yield from structure
-    if not structure:
+    if not structure and _is_resolved(model):
         yield from _image_field(model)
         yield from _item_field(model)
         yield from _index(model)
@@ -70,10 +81,7 @@ def _model(model: type[Embedding]) -> Messages:
 
 
 def _source(model: type[Embedding]) -> Messages:
-    try:
-        field = model._meta.get_field("source")
-    except FieldDoesNotExist:
-        field = None
+    field = _field(model, "source")
     if not (isinstance(field, OneToOneField) and field.primary_key):
         yield checks.Error(
             f"{model._meta.label}.source is not a OneToOneField with primary_key=True.",
@@ -85,10 +93,7 @@ def _source(model: type[Embedding]) -> Messages:
 
 
 def _vector(model: type[Embedding]) -> Messages:
-    try:
-        field = model._meta.get_field("vector")
-    except FieldDoesNotExist:
-        field = None
+    field = _field(model, "vector")
     if not isinstance(field, EmbeddingField):
         yield checks.Error(
             f"{model._meta.label}.vector is not an EmbeddingField.",
@@ -96,6 +101,20 @@ def _vector(model: type[Embedding]) -> Messages:
             obj=model,
             id=f"{TAG}.E005",
         )
+
+
+def _is_resolved(model: type[Embedding]) -> bool:
+    """Whether the source's model exists; Django itself reports one that doesn't."""
+    field = _field(model, "source")
+    return field is not None and isinstance(field.related_model, type)
+
+
+def _field(model: type[Model], name: str) -> Any:
+    """Returns the field of that name or None."""
+    try:
+        return model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return None
 
 
 def _image_field(model: type[Embedding]) -> Messages:
@@ -112,22 +131,29 @@ def _image_field(model: type[Embedding]) -> Messages:
 
 
 def _item_field(model: type[Embedding]) -> Messages:
-    try:
-        model.item_model()
-    except (FieldDoesNotExist, TypeError) as error:
-        source = model.source_model()
-        names = [f.name for f in source._meta.get_fields() if f.many_to_one or f.one_to_one]
-        yield checks.Error(
-            f"{model._meta.label}.item_field is {model.item_field!r}: {error}",
-            hint=f"Name a foreign key of {source._meta.label} ({', '.join(names) or 'none'}), a "
-            "path of foreign keys, or None to recommend the source itself.",
-            obj=model,
-            id=f"{TAG}.E007",
-        )
+    at = model.source_model()
+    for name in model.item_field.split("__") if model.item_field else []:
+        keys = {
+            field.name: field.related_model
+            for field in at._meta.get_fields()
+            if (field.many_to_one or (field.one_to_one and field.concrete))
+        }
+        related = keys.get(name)
+        if not isinstance(related, type):
+            yield checks.Error(
+                f"{model._meta.label}.item_field is {model.item_field!r}, but {name!r} is not a "
+                f"foreign key of {at._meta.label}.",
+                hint=f"Choices are: {', '.join(keys) or 'none'}; several are joined by '__'. None "
+                "recommends the source itself.",
+                obj=model,
+                id=f"{TAG}.E007",
+            )
+            return
+        at = related
 
 
 def _index(model: type[Embedding]) -> Messages:
-    own = [index for index in model._meta.indexes if isinstance(index, EmbeddingIndex)]
+    own = _declared_indexes(model)
     if not own:
         yield checks.Warning(
             f"{model._meta.label} has no EmbeddingIndex: each search reads the whole table.",
@@ -147,7 +173,13 @@ def _index(model: type[Embedding]) -> Messages:
             )
 
 
+def _declared_indexes(model: type[Model]) -> list[EmbeddingIndex]:
+    return [index for index in model._meta.indexes if isinstance(index, EmbeddingIndex)]
+
+
 def _encoder(model: type[Embedding]) -> Messages:
+    if _unusable():
+        return
     try:
         encoder = encoders[model.encoder]
         dimensions = encoder.dimensions if encoder.describes_itself else None
@@ -159,7 +191,7 @@ def _encoder(model: type[Embedding]) -> Messages:
             id=f"{TAG}.E009",
         )
         return
-    declared = model._meta.get_field("vector").dimensions  # type: ignore[union-attr]
+    declared = _field(model, "vector").dimensions
     if dimensions is not None and declared != dimensions:
         yield checks.Error(
             f"{model._meta.label}.vector has {declared} dimensions, but encoder "
@@ -170,28 +202,19 @@ def _encoder(model: type[Embedding]) -> Messages:
         )
 
 
-def check_workers(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[checks.CheckMessage]:
-    return list(_workers())
+def check_workers(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    return list(_workers(app_configs))
 
 
-def _workers() -> Messages:
-    used = {model.encoder for model in collection.models()}
+def _workers(app_configs: AppConfigs) -> Messages:
+    used = sorted({model.encoder for model in _models(app_configs)})
     try:
-        built = {alias: encoders[alias] for alias in sorted(used)}
+        built = {alias: encoders[alias] for alias in used}
     except (CardiganError, ImproperlyConfigured):
-        return  # Reported by check_models.
+        return  # Reported by check_settings or check_models.
     for alias, encoder in built.items():
-        for package in encoder.requires:
-            if importlib.util.find_spec(package) is None:
-                yield checks.Warning(
-                    f"Encoder {alias!r} needs {package}, which is not installed here.",
-                    hint="pip install 'cardigan-reco[torch]' where pictures are encoded; "
-                    "elsewhere silence this check.",
-                    id=f"{TAG}.W003",
-                )
-    if importlib.util.find_spec("celery") is None:
+        yield from _packages(alias, encoder)
+    if not doorbell.celery_is_installed():
         yield checks.Warning(
             "Celery is not installed: saved pictures wait until encode_images runs.",
             hint="pip install 'cardigan-reco[celery]', or run encode_images from cron and "
@@ -209,6 +232,22 @@ def _workers() -> Messages:
         )
 
 
+def _packages(alias: str, encoder: Encoder) -> Messages:
+    missing = [name for name in encoder.requires if importlib.util.find_spec(name) is None]
+    if missing:
+        wanted = sorted({_installable(name) for name in missing})
+        yield checks.Warning(
+            f"Encoder {alias!r} needs {', '.join(missing)}, not installed here.",
+            hint=f"pip install {' '.join(wanted)} where pictures are encoded; elsewhere silence "
+            "this check.",
+            id=f"{TAG}.W003",
+        )
+
+
+def _installable(package: str) -> str:
+    return f"'cardigan-reco[{EXTRAS[package]}]'" if package in EXTRAS else package
+
+
 def _pool() -> str:
     from celery import current_app
 
@@ -216,74 +255,101 @@ def _pool() -> str:
 
 
 def check_database(
-    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+    app_configs: AppConfigs, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
-    messages = []
+    messages: list[checks.CheckMessage] = []
     for using in databases or []:
-        here = [m for m in collection.models() if router.allow_migrate_model(using, m)]
-        if here:
-            messages += [*_server(using), *_indexes(here, using)]
+        here = [m for m in _models(app_configs) if router.allow_migrate_model(using, m)]
+        if not here:
+            continue
+        if connections[using].vendor == "postgresql":
+            messages += [*_extension(using), *_built_indexes(here, using)]
+        elif any(router.db_for_write(model) == using for model in here):
+            messages += _vendor(using)
     return messages
 
 
-def _server(using: str) -> Messages:
-    if connections[using].vendor != "postgresql":
-        yield checks.Error(
-            f"Database {using!r} is {connections[using].display_name}; embeddings need PostgreSQL.",
-            hint="Use django.db.backends.postgresql, or route the embedding models elsewhere.",
-            id=f"{TAG}.E020",
-        )
-        return
+def _vendor(using: str) -> Messages:
+    yield checks.Error(
+        f"Database {using!r} is {connections[using].display_name}; embeddings need PostgreSQL.",
+        hint="Use django.db.backends.postgresql, or route the embedding models elsewhere.",
+        id=f"{TAG}.E020",
+    )
+
+
+def _extension(using: str) -> Messages:
+    """Django runs this before it migrates: an extension that migrate will create is no error."""
     extension = database.extension(using)
-    if extension.installed is None:
-        if extension.available is None:
+    if extension.installed is not None:
+        if extension.installed < database.MINIMUM:
             yield checks.Error(
-                f"The server of database {using!r} has no pgvector.",
-                hint="Install it there (package postgresql-NN-pgvector, or the provider's switch).",
-                id=f"{TAG}.E021",
+                f"Database {using!r} has pgvector {_text(extension.installed)}, whose indexes can "
+                "lose rows.",
+                hint=f"Install {_text(database.MINIMUM)} or newer on the server, then run ALTER "
+                "EXTENSION vector UPDATE; in this database.",
+                id=f"{TAG}.E023",
             )
-        elif not extension.may_create:
-            yield checks.Error(
-                f"Database {using!r} has no extension vector, and its user may not create it.",
-                hint="Let an administrator run CREATE EXTENSION vector; once, in this database.",
-                id=f"{TAG}.E022",
-            )
-    elif extension.installed < database.MINIMUM:
-        installed = ".".join(map(str, extension.installed))
+    elif extension.available is None:
         yield checks.Error(
-            f"Database {using!r} has pgvector {installed}, whose indexes can lose rows.",
-            hint="Install 0.8.4 or newer on the server, then ALTER EXTENSION vector UPDATE.",
-            id=f"{TAG}.E023",
+            f"The server of database {using!r} has no pgvector.",
+            hint="Install it there (package postgresql-NN-pgvector, or the provider's switch).",
+            id=f"{TAG}.E021",
+        )
+    elif extension.available < database.MINIMUM:
+        yield checks.Error(
+            f"The server of database {using!r} offers pgvector {_text(extension.available)}, whose "
+            "indexes can lose rows.",
+            hint=f"Install {_text(database.MINIMUM)} or newer on the server before migrating.",
+            id=f"{TAG}.E024",
+        )
+    elif not database.may_create_extension(using):
+        yield checks.Error(
+            f"Database {using!r} has no extension vector, and its user may not create it.",
+            hint="Let an administrator run CREATE EXTENSION vector; once, in this database.",
+            id=f"{TAG}.E022",
         )
 
 
-def _indexes(models: Sequence[type[Model]], using: str) -> Messages:
-    if connections[using].vendor != "postgresql":
-        return
+def _text(version: database.Version) -> str:
+    return ".".join(map(str, version))
+
+
+def _built_indexes(models: Sequence[type[Model]], using: str) -> Messages:
+    """Warnings, not errors: an error would keep migrate from mending the index."""
     for model in models:
-        for index in [i for i in model._meta.indexes if isinstance(i, EmbeddingIndex)]:
-            state = database.index_state(model._meta.db_table, index.name, using)
-            if state is database.IndexState.INVALID:
-                yield checks.Error(
-                    f"Index {index.name} of {model._meta.label} is invalid: its build was broken "
-                    "off, and no search uses it.",
-                    hint=f"DROP INDEX CONCURRENTLY {index.name}; then build it again.",
-                    obj=model,
-                    id=f"{TAG}.E024",
-                )
-            elif state is database.IndexState.ABSENT:
-                yield checks.Warning(
-                    f"Index {index.name} of {model._meta.label} is not in database {using!r}: "
-                    "each search reads the whole table.",
-                    hint="Run migrate, or build it by hand as the migration would.",
-                    obj=model,
-                    id=f"{TAG}.W005",
-                )
-            elif state is database.IndexState.OTHER_OPERATOR:
-                yield checks.Error(
-                    f"Index {index.name} of {model._meta.label} is not an HNSW index with "
-                    f"{OPERATOR_CLASS} in database {using!r}: no search uses it.",
-                    hint="Drop it, and build it as the migration would.",
-                    obj=model,
-                    id=f"{TAG}.E025",
-                )
+        for index in _declared_indexes(model):
+            name = f"Index {index.name} of {model._meta.label}"
+            match database.index_state(model._meta.db_table, index.name, using):
+                case database.IndexState.ABSENT:
+                    yield checks.Warning(
+                        f"{name} is not in database {using!r}: each search reads the whole table.",
+                        hint=f"Run migrate; if that has nothing to do: {_sql(index, model, using)}",
+                        obj=model,
+                        id=f"{TAG}.W005",
+                    )
+                case database.IndexState.INVALID:
+                    yield checks.Warning(
+                        f"{name} is invalid in database {using!r}: its build was broken off, and "
+                        "no search uses it.",
+                        hint=f"REINDEX INDEX CONCURRENTLY {_quoted(index, using)};",
+                        obj=model,
+                        id=f"{TAG}.W006",
+                    )
+                case database.IndexState.OTHER_OPERATOR:
+                    yield checks.Warning(
+                        f"{name} is not an HNSW index with {OPERATOR_CLASS} in database "
+                        f"{using!r}: no search uses it.",
+                        hint=f"DROP INDEX CONCURRENTLY {_quoted(index, using)}; "
+                        f"{_sql(index, model, using)}",
+                        obj=model,
+                        id=f"{TAG}.W007",
+                    )
+
+
+def _quoted(index: EmbeddingIndex, using: str) -> str:
+    return connections[using].ops.quote_name(index.name)
+
+
+def _sql(index: EmbeddingIndex, model: type[Model], using: str) -> str:
+    editor = connections[using].schema_editor(collect_sql=True)
+    return f"{index.create_sql(model, editor, concurrently=True)};"

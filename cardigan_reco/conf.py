@@ -59,6 +59,11 @@ class Problem:
     message: str
     hint: str
 
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the setting can't be used, rather than having a key too many."""
+        return self.code != "E001"
+
 
 def current() -> Settings:
     """Returns the settings in force; raises ImproperlyConfigured for a bad value."""
@@ -73,8 +78,7 @@ def problems() -> list[Problem]:
 @lru_cache(maxsize=1)
 def _read() -> Settings:
     given = getattr(django_settings, SETTING, {})
-    bad = [problem for problem in _examine(given) if problem.code != "E001"]
-    if bad:
+    if bad := [problem for problem in _examine(given) if problem.is_fatal]:
         raise ImproperlyConfigured(f"{bad[0].message} {bad[0].hint}")
     return Settings(**{key.lower(): given[key] for key in given if key in _RULES})
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from django.db import connections
+from django.db import ProgrammingError, connections, transaction
 
 from .fields import OPERATOR_CLASS
 
 MINIMUM = (0, 8, 4)
 """The first pgvector without the index corruptions of 0.8.2 to 0.8.3."""
+INSUFFICIENT_PRIVILEGE = "42501"
 Version = tuple[int, ...]
 
 
@@ -19,8 +20,9 @@ class Extension:
     """pgvector in one database."""
 
     installed: Version | None
+    """None: migrate is to create it."""
     available: Version | None
-    may_create: bool
+    """What CREATE EXTENSION would install; None: the server doesn't have it."""
 
 
 class IndexState(Enum):
@@ -34,24 +36,32 @@ class IndexState(Enum):
 
 
 def extension(using: str) -> Extension:
-    """Returns which pgvector is there and whether our user may create it."""
+    """Returns which pgvector is there."""
     with connections[using].cursor() as cursor:
         cursor.execute(
             """
-            SELECT extension.installed_version, extension.default_version,
-                (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-                OR (version.trusted AND has_database_privilege(current_database(), 'CREATE'))
-            FROM pg_available_extensions extension
-            JOIN pg_available_extension_versions version
-                ON version.name = extension.name AND version.version = extension.default_version
-            WHERE extension.name = 'vector'
+            SELECT
+                (SELECT extversion FROM pg_extension WHERE extname = 'vector'),
+                (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')
             """
         )
-        row = cursor.fetchone()
-    if row is None:
-        return Extension(None, None, may_create=False)
-    installed, available, may_create = row
-    return Extension(_version(installed) if installed else None, _version(available), may_create)
+        installed, available = cursor.fetchone()
+    return Extension(_version(installed), _version(available))
+
+
+def may_create_extension(using: str) -> bool:
+    """Tries to create the extension, and takes it back: managed services allow it by hooks of
+    their own, which no catalogue shows.
+    """
+    try:
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            cursor.execute("CREATE EXTENSION vector")
+            transaction.set_rollback(True, using=using)
+    except ProgrammingError as error:
+        if getattr(error.__cause__, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+            raise
+        return False
+    return True
 
 
 def index_state(table: str, name: str, using: str) -> IndexState:
@@ -81,5 +91,5 @@ def index_state(table: str, name: str, using: str) -> IndexState:
     return IndexState.VALID if valid else IndexState.INVALID
 
 
-def _version(text: str) -> Version:
-    return tuple(int(part) for part in text.split(".") if part.isdigit())
+def _version(text: str | None) -> Version | None:
+    return tuple(int(part) for part in text.split(".") if part.isdigit()) if text else None
