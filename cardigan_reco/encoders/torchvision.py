@@ -28,6 +28,7 @@ class _Source:
     """Where torchvision has the weights, and how their network was shown its pictures."""
 
     url: str
+    image_size: int
     transform: Callable[[Image.Image], Tensor]
     download: Callable[[], dict[str, Tensor]]
 
@@ -123,8 +124,10 @@ class TorchvisionEncoder(NetworkEncoder):
                 from .networks import trunk
 
                 name = "DEFAULT" if self._file else self._weights
-                built = trunk.build(self._network)
-                self._described = (built, _source(self._network, name))
+                trunk.check(self._network)
+                source = _source(self._network, name)
+                built = trunk.build(self._network, image_size=source.image_size)
+                self._described = (built, source)
             return self._described
 
 
@@ -145,7 +148,7 @@ def _source(network: str, weights: str) -> _Source:
         )
         return state
 
-    return _Source(chosen.url, chosen.transforms(), download)
+    return _Source(chosen.url, min(chosen.meta["min_size"]), chosen.transforms(), download)
 
 
 def _download(source: _Source) -> dict[str, Tensor]:

@@ -50,6 +50,14 @@ def test_the_input_size_of_the_weights_is_the_hint_for_the_loader():
     assert TorchvisionEncoder("resnet18", "IMAGENET1K_V1").min_side == 256
 
 
+def test_a_vision_transformer_takes_the_input_size_of_its_weights():
+    import torch
+
+    with torch.device("meta"):  # 633 million weights need not be there to be counted
+        network = trunk.build("vit_h_14", image_size=518).network
+        assert network(torch.empty(1, 3, 518, 518)).shape == (1, 1280)
+
+
 def test_weights_may_be_named_in_full_or_by_their_file():
     short = TorchvisionEncoder("resnet18", "IMAGENET1K_V1")
     full = TorchvisionEncoder("resnet18", "ResNet18_Weights.IMAGENET1K_V1")

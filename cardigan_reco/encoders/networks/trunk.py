@@ -11,7 +11,7 @@ from ...exceptions import EncoderError
 from ..torchvision_shim import import_torchvision
 
 # As their builders set it for torchvision's weights. Their own initialisation is slow and warns.
-_OPTIONS: dict[str, dict[str, bool]] = {
+_OPTIONS: dict[str, dict[str, bool | int]] = {
     "googlenet": {"transform_input": True, "init_weights": False},
     "inception_v3": {"transform_input": True, "init_weights": False},
 }
@@ -29,11 +29,8 @@ class Trunk:
     """Name of the layer that was removed, as in the keys of a state dict."""
 
 
-def build(name: str) -> Trunk:
-    """Returns a classification network of torchvision without its last layer.
-
-    Raises EncoderError for an unknown name, MissingExtra without torchvision.
-    """
+def check(name: str) -> None:
+    """Raises EncoderError, with close choices, unless it is a classification network's name."""
     models = import_torchvision(f"The network {name!r}").models
     names = models.list_models(module=models)
     if name not in names:
@@ -42,7 +39,21 @@ def build(name: str) -> Trunk:
             f"Network {name!r} is no classification network of torchvision. Choices are: "
             f"{', '.join(close or names)}{' and more' if close else ''}."
         )
-    return _behead(name, models.get_model(name, weights=None, **_OPTIONS.get(name, {})))
+
+
+def build(name: str, *, image_size: int | None = None) -> Trunk:
+    """Returns a classification network of torchvision without its last layer.
+
+    `image_size`, pixels, is for the vision transformers, whose weights fit one input size alone.
+
+    Raises EncoderError for an unknown name, MissingExtra without torchvision.
+    """
+    check(name)
+    options = dict(_OPTIONS.get(name, {}))
+    if image_size is not None and name.startswith("vit_"):
+        options["image_size"] = image_size
+    models = import_torchvision(f"The network {name!r}").models
+    return _behead(name, models.get_model(name, weights=None, **options))
 
 
 def _behead(name: str, network: nn.Module) -> Trunk:
