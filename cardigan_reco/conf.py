@@ -89,14 +89,17 @@ def _reread(*, setting: str, **kwargs: object) -> None:
         _read.cache_clear()
 
 
-def _positive(kind: type) -> Callable[[object], str | None]:
-    def rule(value: object) -> str | None:
-        accepted = (int, float) if kind is float else (int,)
-        if isinstance(value, accepted) and not isinstance(value, bool) and value > 0:
-            return None
-        return "a number above 0" if kind is float else "a whole number above 0"
+def _positive(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return None
+    return "a whole number above 0"
 
-    return rule
+
+def _seconds(value: object) -> str | None:
+    # PostgreSQL's clock ticks in milliseconds, and takes 0 for no limit at all.
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0.001 <= value <= 3600:
+        return None
+    return "a number from 0.001 to 3600"
 
 
 def _up_to(limit: int) -> Callable[[object], str | None]:
@@ -116,8 +119,10 @@ def _encoders(value: object) -> str | None:
     wanted = 'a dict of aliases, such as {"default": {"BACKEND": "dotted.path", "OPTIONS": {}}}'
     if not isinstance(value, Mapping) or not value:
         return wanted
-    for entry in value.values():
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("BACKEND"), str):
+    for alias, entry in value.items():
+        if not isinstance(alias, str) or not isinstance(entry, Mapping):
+            return wanted
+        if not isinstance(entry.get("BACKEND"), str):
             return wanted
         if set(entry) - {"BACKEND", "OPTIONS"}:
             return f"{wanted}, with the keys BACKEND and OPTIONS alone"
@@ -128,7 +133,8 @@ def _encoders(value: object) -> str | None:
 
 def _collections(value: object) -> str | None:
     if isinstance(value, Mapping) and all(
-        isinstance(label, str) and label.count(".") == 1 for label in value.values()
+        isinstance(purpose, str) and isinstance(label, str) and label.count(".") == 1
+        for purpose, label in value.items()
     ):
         return None
     return 'a dict of purposes and model labels, such as {"similar": "shop.ProductImageEmbedding"}'
@@ -138,17 +144,17 @@ _RULES: dict[str, Callable[[object], str | None]] = {
     "ENCODERS": _encoders,
     "COLLECTIONS": _collections,
     "CELERY_QUEUE": _name,
-    "BATCH_SIZE": _positive(int),
-    "DECODE_THREADS": _positive(int),
-    "LEASE_SECONDS": _positive(int),
-    "MAX_ATTEMPTS": _positive(int),
-    "RETRY_SECONDS": _positive(int),
-    "POLL_SECONDS": _positive(int),
-    "MAX_IMAGE_BYTES": _positive(int),
-    "MAX_IMAGE_PIXELS": _positive(int),
+    "BATCH_SIZE": _positive,
+    "DECODE_THREADS": _positive,
+    "LEASE_SECONDS": _positive,
+    "MAX_ATTEMPTS": _positive,
+    "RETRY_SECONDS": _positive,
+    "POLL_SECONDS": _positive,
+    "MAX_IMAGE_BYTES": _positive,
+    "MAX_IMAGE_PIXELS": _positive,
     "EF_SEARCH": _up_to(1000),
-    "EXACT_ROWS": _positive(int),
-    "SEARCH_TIMEOUT_SECONDS": _positive(float),
+    "EXACT_ROWS": _positive,
+    "SEARCH_TIMEOUT_SECONDS": _seconds,
 }
 
 

@@ -1,0 +1,213 @@
+"""The setting CARDIGAN_RECO: what is refused, in which words, and when it is read."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+from pytest_django import Settings
+
+from cardigan_reco import conf
+from cardigan_reco.encoders import encoders
+
+ENCODERS_RULE = (
+    'It must be a dict of aliases, such as {"default": {"BACKEND": "dotted.path", "OPTIONS": {}}}'
+)
+COLLECTIONS_RULE = (
+    "It must be a dict of purposes and model labels, such as "
+    '{"similar": "shop.ProductImageEmbedding"}.'
+)
+COUNTS = [
+    "BATCH_SIZE",
+    "DECODE_THREADS",
+    "LEASE_SECONDS",
+    "MAX_ATTEMPTS",
+    "RETRY_SECONDS",
+    "POLL_SECONDS",
+    "MAX_IMAGE_BYTES",
+    "MAX_IMAGE_PIXELS",
+    "EXACT_ROWS",
+]
+
+
+def reported(value: object) -> list[tuple[str, str, str]]:
+    with override_settings(CARDIGAN_RECO=value):
+        return [(problem.code, problem.message, problem.hint) for problem in conf.problems()]
+
+
+def test_every_key_has_a_field_and_a_rule() -> None:
+    keys = {field.name.upper() for field in fields(conf.Settings)}
+    assert keys == set(conf._RULES)
+
+
+def test_defaults_are_good(settings: Settings) -> None:
+    del settings.CARDIGAN_RECO
+    assert conf.problems() == []
+    assert conf.current() == conf.Settings()
+    assert conf.current().encoders == {
+        "default": {"BACKEND": "cardigan_reco.encoders.torch.TorchEncoder"}
+    }
+    for field in fields(conf.Settings):
+        assert reported({field.name.upper(): getattr(conf.current(), field.name)}) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("ENCODER", "Did you mean 'ENCODERS'?"),
+        ("encoders", "Did you mean 'ENCODERS'?"),
+        ("EF_SERCH", "Did you mean 'EF_SEARCH'?"),
+        ("LEASE_TIME", "Did you mean 'LEASE_SECONDS'?"),
+    ],
+)
+def test_an_unknown_key_gets_a_suggestion(key: str, hint: str) -> None:
+    expected = ("E001", f"CARDIGAN_RECO has an unknown key {key!r}.", hint)
+    assert reported({key: 1}) == [expected]
+
+
+def test_an_unknown_key_like_no_other_gets_the_choices() -> None:
+    ((_code, message, hint),) = reported({"quux": 1})
+    assert message == "CARDIGAN_RECO has an unknown key 'quux'."
+    assert hint == f"Choices are: {', '.join(conf._RULES)}."
+
+
+def test_an_unknown_key_stops_nothing() -> None:
+    with override_settings(CARDIGAN_RECO={"BATCH_SIZE": 7, "QUUX": 1}):
+        assert conf.current().batch_size == 7
+
+
+@pytest.mark.parametrize("key", COUNTS)
+@pytest.mark.parametrize("value", [0, -1, 1.5, "8", None, True])
+def test_counts_are_whole_and_positive(key: str, value: object) -> None:
+    assert reported({key: value}) == [
+        ("E002", f"CARDIGAN_RECO[{key!r}] is {value!r}.", "It must be a whole number above 0.")
+    ]
+
+
+@pytest.mark.parametrize("value", [0, -0.5, "2", None, True, float("nan"), float("inf")])
+def test_the_time_of_a_search_is_a_positive_number(value: object) -> None:
+    assert reported({"SEARCH_TIMEOUT_SECONDS": value}) == [
+        (
+            "E002",
+            f"CARDIGAN_RECO['SEARCH_TIMEOUT_SECONDS'] is {value!r}.",
+            "It must be a number from 0.001 to 3600.",
+        )
+    ]
+    assert reported({"SEARCH_TIMEOUT_SECONDS": 3}) == []
+    assert reported({"SEARCH_TIMEOUT_SECONDS": 0.25}) == []
+
+
+@pytest.mark.parametrize("value", [0, 1001, 10.0, True, "100"])
+def test_ef_search_keeps_to_pgvectors_limits(value: object) -> None:
+    assert reported({"EF_SEARCH": value}) == [
+        (
+            "E002",
+            f"CARDIGAN_RECO['EF_SEARCH'] is {value!r}.",
+            "It must be a whole number from 1 to 1000.",
+        )
+    ]
+    assert reported({"EF_SEARCH": 1000}) == []
+
+
+@pytest.mark.parametrize("value", ["", None, 5])
+def test_the_celery_queue_has_a_name(value: object) -> None:
+    assert reported({"CELERY_QUEUE": value}) == [
+        (
+            "E002",
+            f"CARDIGAN_RECO['CELERY_QUEUE'] is {value!r}.",
+            "It must be a name that is not empty.",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "addition"),
+    [
+        (None, ""),
+        ({}, ""),
+        ([], ""),
+        ({"default": "some.Encoder"}, ""),
+        ({"default": {}}, ""),
+        ({"default": {"BACKEND": 5}}, ""),
+        ({5: {"BACKEND": "some.Encoder"}}, ""),
+        (
+            {"default": {"BACKEND": "some.Encoder", "WEIGHTS": "x"}},
+            ", with the keys BACKEND and OPTIONS alone",
+        ),
+        ({"default": {"BACKEND": "some.Encoder", "OPTIONS": []}}, ", OPTIONS being a dict"),
+    ],
+)
+def test_encoders_are_described_by_backend_and_options(value: object, addition: str) -> None:
+    assert reported({"ENCODERS": value}) == [
+        ("E002", f"CARDIGAN_RECO['ENCODERS'] is {value!r}.", f"{ENCODERS_RULE}{addition}.")
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, ["shop.A"], {"similar": "A"}, {"similar": "a.b.C"}, {"similar": None}, {5: "a.B"}],
+)
+def test_collections_name_models(value: object) -> None:
+    assert reported({"COLLECTIONS": value}) == [
+        ("E002", f"CARDIGAN_RECO['COLLECTIONS'] is {value!r}.", COLLECTIONS_RULE)
+    ]
+
+
+@pytest.mark.parametrize(("value", "name"), [(None, "NoneType"), ([], "list"), ("x", "str")])
+def test_the_setting_itself_is_a_dict(value: object, name: str) -> None:
+    assert reported(value) == [
+        ("E002", f"CARDIGAN_RECO is a {name}.", "It must be a dict; see the README's settings.")
+    ]
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    assert [code for code, _message, _hint in reported({"QUUX": 1, "BATCH_SIZE": 0})] == [
+        "E001",
+        "E002",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            {"BATCH_SIZE": "many"},
+            "CARDIGAN_RECO['BATCH_SIZE'] is 'many'. It must be a whole number above 0.",
+        ),
+        ([], "CARDIGAN_RECO is a list. It must be a dict; see the README's settings."),
+    ],
+)
+def test_a_bad_value_is_raised_when_it_is_used(value: Any, message: str) -> None:
+    with override_settings(CARDIGAN_RECO=value):
+        for use in (conf.current, lambda: encoders["default"]):
+            with pytest.raises(ImproperlyConfigured) as raised:
+                use()
+            assert str(raised.value) == message
+
+
+def test_the_setting_is_read_again_when_it_changes() -> None:
+    before = conf.current()
+    assert conf.current() is before
+    with override_settings(CARDIGAN_RECO={"BATCH_SIZE": 7}):
+        assert conf.current().batch_size == 7
+        with override_settings(CARDIGAN_RECO={"BATCH_SIZE": 8}):
+            assert conf.current().batch_size == 8
+        assert conf.current().batch_size == 7
+    assert conf.current() == before
+
+
+def test_the_encoders_follow_a_change() -> None:
+    before = encoders["default"]
+    assert encoders["default"] is before
+    dummy = {"BACKEND": "cardigan_reco.encoders.dummy.DummyEncoder", "OPTIONS": {"dimensions": 24}}
+    with override_settings(CARDIGAN_RECO={"ENCODERS": {"default": dummy}}):
+        assert encoders["default"].dimensions == 24
+    assert encoders["default"].dimensions == before.dimensions
+
+
+def test_settings_cannot_be_changed_in_passing() -> None:
+    with pytest.raises(AttributeError):
+        conf.current().batch_size = 9  # type: ignore[misc]
