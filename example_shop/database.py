@@ -2,19 +2,18 @@
 
 import json
 import os
+import signal
+import sys
 import warnings
 from pathlib import Path
-from typing import Protocol
 
 from . import folders
 
 UNREACHED = "postgresql:///example_shop"
 """What the settings hold where nothing connects, such as under a type checker."""
 
-
-class Server(Protocol):
-    def get_uri(self) -> str: ...
-    def cleanup(self) -> None: ...
+READY = "Running at "
+"""What serve() prints before the address."""
 
 
 class DatabaseUnavailable(Exception):
@@ -26,14 +25,14 @@ def url() -> str:
     return os.environ.get("DATABASE_URL") or UNREACHED
 
 
-def ensure_running() -> Server | None:
+def ensure_running() -> None:
     """Starts the embedded server unless DATABASE_URL names one, and puts its address there.
 
     Must run before the settings are read. The server stops with the last process that uses it.
-    Returns it, or None where DATABASE_URL was set.
+    Raises DatabaseUnavailable.
     """
     if os.environ.get("DATABASE_URL"):
-        return None
+        return
     try:
         with warnings.catch_warnings():
             # It warns of a missing XDG_RUNTIME_DIR, and then does the right thing.
@@ -55,9 +54,7 @@ def ensure_running() -> Server | None:
     _forget_killed_users(folders.POSTGRES / ".handle_pids.json")
     # Its own lock lies in the temporary folder, where the first user of a machine owns it.
     PostgresServer._lock = InterProcessLock(folders.DATA / "postgres.lock")
-    server: Server = get_server(folders.POSTGRES, cleanup_mode="stop")
-    os.environ["DATABASE_URL"] = server.get_uri()
-    return server
+    os.environ["DATABASE_URL"] = get_server(folders.POSTGRES, cleanup_mode="stop").get_uri()
 
 
 def _forget_killed_users(register: Path) -> None:
@@ -76,3 +73,20 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def serve() -> None:
+    """Keeps the embedded server running until this process is told to end."""
+    try:
+        ensure_running()
+    except DatabaseUnavailable as error:
+        sys.exit(str(error))
+    # An ordinary exit, for the package stops the server at exit.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
+    print(f"{READY}{url()}", flush=True)
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    serve()
