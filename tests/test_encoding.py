@@ -275,13 +275,3 @@ class TestEncoderTrouble:
         assert summary.retried == 1
         EncodingRequest.objects.update(available_at="2000-01-01T00:00Z")
         assert encode_all().encoded == 1
-
-
-def test_an_overview_counts_all_states(add_product: AddProduct) -> None:
-    add_product("mug", RED, GREEN)
-    encode_all()
-    EncoderVersion.objects.update(fingerprint="an older state")
-    add_product("bowl", BLUE)
-    overview = encoding.overview(ProductImageEmbedding, using="default")
-    assert (overview.encoded, overview.stale, overview.waiting) == (2, 2, 1)
-    assert (overview.leased, overview.given_up) == (0, [])

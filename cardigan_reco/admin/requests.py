@@ -14,7 +14,7 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from cardigan_reco import collection, doorbell, encoding, queue
+from cardigan_reco import collection, doorbell, overview, queue
 from cardigan_reco.models import EncodingRequest
 
 from .readonly import ReadOnlyAdmin
@@ -49,8 +49,8 @@ class EncodingRequestAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
         using = router.db_for_read(EncodingRequest)
-        overview = [encoding.overview(model, using=using) for model in collection.models()]
-        return super().changelist_view(request, {"overview": overview, **(extra_context or {})})
+        rows = [overview.of(model, using=using) for model in collection.models()]
+        return super().changelist_view(request, {"overview": rows, **(extra_context or {})})
 
     @admin.action(description=_("Try the selected again"), permissions=["change"])
     def try_again(self, request: HttpRequest, chosen: QuerySet[EncodingRequest]) -> None:
