@@ -31,7 +31,7 @@ class Settings:
     """Pictures that are claimed, decoded and encoded together."""
     decode_threads: int = 4
     """Threads that read and decode the pictures of a batch."""
-    lease_seconds: int = 120
+    lease_seconds: int = 60
     """How long a worker may hold a batch before others take it over."""
     max_attempts: int = 3
     """Crashes or passing failures of one picture before it is given up as dead or missing."""

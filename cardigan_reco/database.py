@@ -91,5 +91,11 @@ def index_state(table: str, name: str, using: str) -> IndexState:
     return IndexState.VALID if valid else IndexState.INVALID
 
 
+def analyze(table: str, using: str) -> None:
+    """Refreshes the planner's statistics of a table."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"ANALYZE {connections[using].ops.quote_name(table)}")
+
+
 def _version(text: str | None) -> Version | None:
     return tuple(int(part) for part in text.split(".") if part.isdigit()) if text else None

@@ -6,15 +6,19 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 from tqdm import tqdm
 
 from cardigan_reco import collection as collections
-from cardigan_reco import encoding, queue
+from cardigan_reco import conf, database, encoding, queue
 from cardigan_reco.encoding import Summary
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.models import Embedding
+
+MANY = 1000
+"""Vectors after which the planner's statistics are refreshed; searches choose by them."""
 
 
 def _positive(text: str) -> int:
@@ -72,7 +76,7 @@ class Command(BaseCommand):
             if options["stale"]:
                 queue.mark_stale(embedding, using=using)
             return self._drain(embedding, limit, using, options["batch_size"])
-        except CardiganError as error:
+        except (CardiganError, ImproperlyConfigured) as error:
             raise CommandError(f"{embedding._meta.label}: {error}") from error
 
     def _drain(
@@ -91,6 +95,8 @@ class Command(BaseCommand):
                 summary += done
                 bar.update(done.total)
         self._report(embedding, summary, time.monotonic() - start, using)
+        if summary.encoded >= MANY:
+            database.analyze(embedding._meta.db_table, using)
         return summary
 
     def _report(
@@ -103,5 +109,11 @@ class Command(BaseCommand):
         parts += [f"{count} failed ({state})" for state, count in sorted(summary.failed.items())]
         rate = summary.encoded / seconds if seconds else 0
         self.stdout.write(f"{embedding._meta.label}: {', '.join(parts)}; {rate:.1f} pictures/s")
-        if given_up := queue.given_up(embedding, using=using).count():
-            self.stdout.write(f"{given_up} pictures are given up; --retry tries them again.")
+        counts = queue.counts(embedding, using=using)
+        if leased := counts[queue.State.LEASED]:
+            self.stdout.write(
+                f"{leased} are with another worker, or were with one that died; those are free "
+                f"again within {conf.current().lease_seconds} s, for workers or another run."
+            )
+        if given_up := sum(counts[state] for state in queue.Failure):
+            self.stdout.write(f"{given_up} are given up; --retry tries them again.")
