@@ -47,8 +47,10 @@ def main() -> int:
         signal.signal(number, _end)
     folders.DATA.mkdir(parents=True, exist_ok=True)
     try:
+        port = _free_port() if options.check else options.port
+        _require_free(port)
         with _running_database():
-            return _demonstrate(options, started)
+            return _demonstrate(options, port, started)
     except (DemoError, CheckFailed) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -104,14 +106,9 @@ def _running_database() -> Iterator[None]:
             yield
         finally:
             _ignore_signals()
-            from django.db import connections
-
-            connections.close_all()
 
 
-def _demonstrate(options: argparse.Namespace, started: float) -> int:
-    port = _free_port() if options.check else options.port
-    _require_free(port)
+def _demonstrate(options: argparse.Namespace, port: int, started: float) -> int:
     _set_up()
     pictures, csv_file = (path.resolve() for path in options.catalogue)
     _bring_in(pictures, csv_file)
@@ -229,9 +226,11 @@ def _require_free(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
+        except OverflowError as error:
+            raise DemoError(f"{port} is not a port. Choose one from 1024 to 65535.") from error
+        except OSError as error:
             raise DemoError(
-                f"Port {port} can't be used ({error}). Choose another with --port."
+                f"Port {port} can't be used: {error.strerror}. Choose another with --port."
             ) from error
 
 
