@@ -1,6 +1,6 @@
 """The wake-up for Celery workers: at most one a second, off the caller's thread.
 
-A broker that is down costs 0.7 s a call, one that swallows packets far more; neither may slow the
+A broker that is down costs seconds a call, one that swallows packets minutes; neither may slow the
 save of a product. Whatever gets lost here is found by the workers' own polling.
 """
 
@@ -36,6 +36,7 @@ class Doorbell:
         self._wanted: set[str] = set()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._broken = False
 
     def ring(self, using: str) -> None:
         """Wakes a worker for the database `using`, soon; returns at once."""
@@ -62,8 +63,9 @@ class Doorbell:
         pause = self.interval_seconds
         while True:
             with self._changed:
-                while not self._wanted and not self._closing.is_set():
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._wanted or self._closing.is_set())
+                if not self._wanted or (self._broken and self._closing.is_set()):
+                    return
                 wanted, self._wanted = self._wanted, set()
             if self._send(wanted):
                 pause = self.interval_seconds
@@ -71,24 +73,37 @@ class Doorbell:
                 with self._changed:
                     self._wanted |= wanted
                 pause = min(pause * 2, self.longest_pause_seconds)
-            if self._closing.wait(pause) and (not self._wanted or wanted <= self._wanted):
-                return
+            self._closing.wait(pause)
 
     def _send(self, wanted: set[str]) -> bool:
-        from kombu.exceptions import KombuError
-
-        from .tasks import send_wake_up
-
         try:
+            from .tasks import send_wake_up
+
             for using in wanted:
                 send_wake_up(using)
-        except (KombuError, OSError) as error:
-            logger.warning("No worker could be woken, they will poll: %s", error)
+        except Exception as error:  # Any would end the thread, and each later ring start another.
+            if not self._broken:
+                _report(error)
+            self._broken = True
             return False
         finally:
             # A task that Celery runs eagerly opens connections of this thread.
             connections.close_all()
+        if self._broken:
+            logger.info("Workers can be woken again.")
+        self._broken = False
         return True
+
+
+def _report(error: Exception) -> None:
+    from kombu.exceptions import KombuError
+
+    logger.warning(
+        "No worker can be woken, they will poll: %s: %s",
+        type(error).__name__,
+        error,
+        exc_info=None if isinstance(error, (KombuError, OSError)) else error,
+    )
 
 
 @cache

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Collection
 from typing import Any
 
 from django.db import router
 
 from . import collection, conf, doorbell, encoding
 from .encoders import encoders
-from .exceptions import EncoderError, MissingExtra
+from .exceptions import MissingExtra
+from .models import Embedding
 
 try:
-    from celery import shared_task
+    from celery import concurrency, shared_task
     from celery.signals import worker_init, worker_ready
 except ImportError as error:
     raise MissingExtra("Encoding in Celery workers", "celery") from error
@@ -21,31 +25,52 @@ except ImportError as error:
 def encode_pending(using: str = "default") -> int:
     """Encodes everything that waits in the database `using`; returns how many sources it took.
 
-    While there is more than one batch, each task wakes one more, until all workers are busy.
+    While there is more than one batch, each task wakes one more, until all workers are busy. A
+    collection that fails doesn't keep the others waiting: its error is raised at the end.
     """
     taken = 0
+    failure: Exception | None = None
     for embedding in collection.models():
-        for summary in encoding.drain(embedding, using=using):
-            if not taken and summary.total >= conf.current().batch_size:
-                send_wake_up(using)
-            taken += summary.total
+        try:
+            taken += _drain(embedding, using)
+        except Exception as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return taken
+
+
+def _drain(embedding: type[Embedding], using: str) -> int:
+    taken = 0
+    for summary in encoding.drain(embedding, using=using):
+        if not taken and summary.total >= conf.current().batch_size:
+            doorbell.ring(using)
+        taken += summary.total
     return taken
 
 
 def send_wake_up(using: str) -> None:
     """Sends one message to the workers. It expires: a worker that was away polls anyway."""
-    encode_pending.apply_async(
-        args=[using], queue=conf.current().celery_queue, expires=60, retry=False
-    )
+    # Celery's pooled connections are shared with the process that this one was forked from.
+    with encode_pending.app.connection_for_write() as connection:
+        encode_pending.apply_async(
+            args=[using],
+            queue=conf.current().celery_queue,
+            expires=60,
+            retry=False,
+            connection=connection,
+        )
 
 
 @worker_init.connect
 def _refuse_forks_of_cuda(sender: Any, **kwargs: object) -> None:
-    if "prefork" not in sender.pool_cls.__module__ or not _encodes(sender.app):
+    pool = concurrency.get_implementation(sender.pool_cls)
+    if "prefork" not in pool.__module__ or not _encodes(sender.app):
         return
     aliases = {embedding.encoder for embedding in collection.models()}
     if on_cuda := sorted(alias for alias in aliases if encoders[alias].uses_cuda):
-        raise EncoderError(
+        # Celery logs any other exception of a receiver, and carries on.
+        raise SystemExit(
             f"Encoder {on_cuda[0]!r} runs on CUDA, which does not survive the forks of Celery's "
             "prefork pool. Start the worker with --pool=solo, one for each GPU."
         )
@@ -55,9 +80,17 @@ def _refuse_forks_of_cuda(sender: Any, **kwargs: object) -> None:
 def _poll(sender: Any, **kwargs: object) -> None:
     if _encodes(sender.app):
         databases = {router.db_for_write(embedding) for embedding in collection.models()}
+        # Not Celery's timer: it may forget its entries when the broker was away.
+        threading.Thread(
+            target=_ring_forever, args=[databases], name="cardigan-poll", daemon=True
+        ).start()
+
+
+def _ring_forever(databases: Collection[str]) -> None:
+    while True:
         for using in databases:
             doorbell.ring(using)
-            sender.timer.call_repeatedly(conf.current().poll_seconds, doorbell.ring, (using,))
+        time.sleep(conf.current().poll_seconds)
 
 
 def _encodes(app: Any) -> bool:
