@@ -1,4 +1,9 @@
-"""The Celery app of the tests; its messages stay in memory unless a test starts a worker."""
+"""The Celery app of the tests; its messages stay in memory unless a test names a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from celery import Celery
 
@@ -6,3 +11,14 @@ app = Celery("tests")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.set_default()
 app.autodiscover_tasks()
+
+
+@contextmanager
+def configured(**changed: object) -> Iterator[None]:
+    """Changes settings of the app, by their names in lower case."""
+    before = {name: app.conf[name] for name in changed}
+    app.conf.update(changed)
+    try:
+        yield
+    finally:
+        app.conf.update(before)

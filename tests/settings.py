@@ -1,5 +1,7 @@
 """Django settings of the tests. Everything runs on a real PostgreSQL with pgvector."""
 
+import json
+import os
 import tempfile
 
 import dj_database_url
@@ -59,3 +61,6 @@ CARDIGAN_RECO = {
 }
 
 CELERY_BROKER_URL = "memory://"
+
+# What a test changes in the processes that it starts: tests/processes.py.
+globals().update(json.loads(os.environ.get("CARDIGAN_TESTS_SETTINGS", "{}")))

@@ -1,0 +1,163 @@
+"""Real processes and brokers: what a test starts beside itself, on its own database."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import connection
+
+from tests import postgres
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_SECONDS = 40.0
+
+
+def wait_until(condition: Callable[[], object], what: str, process: Process | None = None) -> None:
+    """Returns as soon as the condition holds; fails after a long while, or when the process ends.
+
+    It says what was waited for and what the process had printed.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        ended = process is not None and process.popen.poll() is not None
+        if ended or time.monotonic() > deadline:
+            printed = process.output() if process else ""
+            raise AssertionError(f"Waited in vain until {what}. The process printed:\n{printed}")
+        time.sleep(0.02)
+
+
+@dataclass
+class Broker:
+    """A Celery broker, as the settings name it."""
+
+    url: str
+    transport_options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Broker:
+        """Returns a broker of kombu's filesystem transport."""
+        (folder / "messages").mkdir(parents=True)
+        (folder / "control").mkdir()
+        options = {
+            "data_folder_in": str(folder / "messages"),
+            "data_folder_out": str(folder / "messages"),
+            "control_folder": str(folder / "control"),
+        }
+        return cls("filesystem://", options)
+
+    def messages(self) -> int:
+        """Returns how many messages lie in the folder of a filesystem broker."""
+        return len(os.listdir(self.transport_options["data_folder_in"]))
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "CELERY_BROKER_URL": self.url,
+            "CELERY_BROKER_TRANSPORT_OPTIONS": dict(self.transport_options),
+        }
+
+
+class Process:
+    """A Python process with the tests' settings, in a process group of its own."""
+
+    def __init__(self, *arguments: str, log: Path, **changed: Any) -> None:
+        """Starts `python ARGUMENTS`; `changed` are settings that differ from the tests' own."""
+        self.log = log
+        database = urlsplit(postgres.url())._replace(path=f"/{connection.settings_dict['NAME']}")
+        environment = {
+            **os.environ,
+            "DATABASE_URL": database.geturl(),
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "CARDIGAN_TESTS_SETTINGS": json.dumps({"MEDIA_ROOT": settings.MEDIA_ROOT, **changed}),
+            "PYTHONUNBUFFERED": "1",
+        }
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait(self) -> int:
+        """Returns the exit code once the process has ended."""
+        return self.popen.wait(PATIENCE_SECONDS)
+
+    def kill(self) -> None:
+        """Ends the process and its children as kill -9 does."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait(PATIENCE_SECONDS)
+
+    def stop(self) -> None:
+        """Asks the process to end, then ends it."""
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.popen.wait(10)
+        self.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
+
+
+class RedisServer:
+    """A Redis on a port of its own that keeps nothing; stopped and started at will."""
+
+    def __init__(self, log: Path) -> None:
+        self.port = free_port()
+        self.log = log
+        self.start()
+
+    @property
+    def broker(self) -> Broker:
+        return Broker(f"redis://127.0.0.1:{self.port}/0")
+
+    def start(self) -> None:
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
+        options += ["--appendonly", "no", "--dir", str(self.log.parent)]
+        with self.log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                ["redis-server", *options], stdout=output, stderr=subprocess.STDOUT
+            )
+        wait_until(self._answers, "Redis answers")
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as client:
+            client.sendall(b"PING\r\n")
+            return client.recv(16).startswith(b"+PONG")
+        return False
+
+    def stop(self) -> None:
+        self.popen.kill()
+        self.popen.wait(PATIENCE_SECONDS)
+
+
+@contextmanager
+def black_hole() -> Iterator[int]:
+    """Yields a port that takes connections and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield int(listening.getsockname()[1])
