@@ -10,6 +10,7 @@ from tests import postgres
 
 SECRET_KEY = "tests"
 USE_TZ = True
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ROOT_URLCONF = "tests.urls"
 DATABASES = {"default": dj_database_url.parse(postgres.url())}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db import router
-from django.db.models import QuerySet
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import OperationalError, router, transaction
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -30,7 +32,6 @@ class EmbeddingAdmin(ReadOnlyAdmin):
     list_display_links = ["picture", "source"]
     list_filter = ["encoder_version"]
     list_per_page = 50
-    list_select_related = ["source", "encoder_version"]
     show_full_result_count = False
     ordering = ["-encoded_at"]
     readonly_fields = ["large_picture", "neighbours"]
@@ -40,43 +41,58 @@ class EmbeddingAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).defer("vector")
 
+    def get_list_select_related(self, request: HttpRequest) -> list[str]:
+        # With the item, since the name of a picture is often that of its product.
+        return ["source", self.model.item_path(), "encoder_version"]
+
     @admin.display(description=_("picture"))
     def picture(self, embedding: Embedding) -> SafeString:
-        return thumbnail(type(embedding), embedding.source, 64)
+        return thumbnail(type(embedding), _source(embedding), 64)
 
     @admin.display(description=_("picture"))
     def large_picture(self, embedding: Embedding) -> SafeString:
-        return thumbnail(type(embedding), embedding.source, 240)
+        return thumbnail(type(embedding), _source(embedding), 240)
 
     @admin.display(description=_("nearest neighbours"))
     def neighbours(self, embedding: Embedding) -> SafeString:
-        items = recommendations.similar_to_picture(embedding, limit=self.neighbour_count)
+        try:
+            items = recommendations.similar_to_picture(embedding, limit=self.neighbour_count)
+        except OperationalError as error:
+            return format_html("{}: {}", _("The search failed"), error)
         if not items:
             return format_html("{}", _("None that may be shown."))
-        figures = format_html_join(
+        entries = format_html_join(
             "",
-            '<figure style="display:inline-block;width:120px;margin:0 12px 12px 0;'
-            'vertical-align:top">{}<figcaption>{}<br>{}</figcaption></figure>',
+            '<li>{}<br>{}<span class="cardigan-similarity">{}</span></li>',
             (
                 (
-                    thumbnail(type(embedding), item.matched_source, 120),
+                    thumbnail(type(embedding), item.matched_source, 120, name=item),
                     admin_link(item),
                     f"{item.similarity:.3f}",
                 )
                 for item in items
             ),
         )
-        return format_html("<div>{}</div>", figures)
+        return format_html('<ul class="cardigan-neighbours">{}</ul>', entries)
 
     @admin.action(description=_("Encode the selected again"), permissions=["change"])
     def encode_again(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
         using = router.db_for_write(self.model)
-        keys = list(chosen.values_list("pk", flat=True))
-        queue.mark(self.model, keys, using=using)
-        doorbell.ring(using)
+        rows = list(chosen)
+        with transaction.atomic(using=using):
+            queue.mark(self.model, [row.pk for row in rows], using=using)
+            LogEntry.objects.log_actions(
+                str(request.user.pk), rows, CHANGE, "Marked to be encoded again."
+            )
+            transaction.on_commit(partial(doorbell.ring, using), using=using, robust=True)
         message = ngettext(
             "%d picture is looked at again; one that hasn't changed keeps its vector.",
             "%d pictures are looked at again; those that haven't changed keep their vectors.",
-            len(keys),
+            len(rows),
         )
-        self.message_user(request, message % len(keys), messages.SUCCESS)
+        self.message_user(request, message % len(rows), messages.SUCCESS)
+
+
+def _source(embedding: Embedding) -> Model:
+    source: Model = embedding.source
+    return source

@@ -11,21 +11,29 @@ from django.utils.safestring import SafeString
 
 from cardigan_reco.models import Embedding
 
-STYLE = "object-fit:contain;background:#fff;border-radius:4px"
+NOTHING = "–"
 
 
-def thumbnail(embedding: type[Embedding], source: Model, side: int) -> SafeString:
-    """Returns an <img> of the source's picture, `side` CSS pixels square, or a dash."""
+def thumbnail(
+    embedding: type[Embedding], source: Model, side: int, *, name: object = None
+) -> SafeString:
+    """Returns an <img> of the source's picture, `side` CSS pixels square, or a dash.
+
+    The file isn't opened: one that is broken or gone shows `name`, by default the source's.
+    """
     picture = getattr(source, embedding.image_field)
-    if not picture:
-        return SafeString("–")
+    try:
+        url = picture.url if picture else None
+    except (NotImplementedError, ValueError):  # A storage whose files have no address.
+        url = None
+    if url is None:
+        return format_html("{}", NOTHING)
     return format_html(
-        '<img src="{}" alt="{}" width="{}" height="{}" loading="lazy" style="{}">',
-        picture.url,
-        source,
+        '<img class="cardigan-picture" src="{}" alt="{}" width="{}" height="{}" loading="lazy">',
+        url,
+        source if name is None else name,
         side,
         side,
-        STYLE,
     )
 
 

@@ -5,21 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Rows that are looked at, and changed by actions alone."""
 
+    class Media:
+        css = {"all": ["cardigan_reco/admin.css"]}
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A form would write back a row that a worker has changed since: actions only."""
+        return obj is None and super().has_change_permission(request)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        own = [field.name for field in self.opts.fields]
-        return [*own, *(name for name in super().get_readonly_fields(request, obj))]
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Rows go with the source that they belong to: deleting that, which asks here for each
+        row, is allowed, deleting from these pages is not.
+        """
+        return obj is not None
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        raise PermissionDenied
 
     def change_view(
         self,
@@ -28,5 +40,5 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        buttons = {"show_save": False, "show_save_and_continue": False}
-        return super().change_view(request, object_id, form_url, buttons | (extra_context or {}))
+        context = {"show_delete": False, **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, context)
