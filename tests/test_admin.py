@@ -124,8 +124,7 @@ class TestQueue:
             )
         page = read(admin_client.get(QUEUE))
         assert (
-            f"testapp.productimageembedding {request.source_pk} not a usable picture 3 hours "
-            "3 / 3 Half a JPEG."
+            f"Product image {request.source_pk} not a usable picture 3 hours 3 / 3 Half a JPEG."
         ) in page.replace("\xa0", " ")
 
     @pytest.mark.parametrize("parameters", [{"state__exact": "dead"}, {"q": "vanished"}])
@@ -144,7 +143,7 @@ class TestQueue:
         request = fail(image, error=f"{SCRIPT} " + "word " * 100 + "end.")
         response = admin_client.get(change_url(request))
         html = response.content.decode()
-        assert "word end.</pre>" in html
+        assert "word end.</div>" in html
         assert SCRIPT not in html
         assert f'src="{image.original.url}"' in html
         assert f'<a href="{change_url(image)}">mug 0</a>' in html
@@ -153,20 +152,20 @@ class TestQueue:
         assert "deletelink" not in html
 
     @pytest.mark.parametrize(
-        ("collection", "source_pk"),
+        ("collection", "source_pk", "name"),
         [
-            ("testapp.productimageembedding", "987654"),
-            ("testapp.posterembedding", "no-uuid"),
-            ("testapp.productimageembedding", "x"),
-            ("testapp.removed", "5"),
+            ("testapp.productimageembedding", "987654", "Product image"),
+            ("testapp.posterembedding", "no-uuid", "Poster"),
+            ("testapp.productimageembedding", "x", "Product image"),
+            ("testapp.removed", "5", "testapp.removed"),
         ],
     )
     def test_a_request_whose_source_is_gone(
-        self, admin_client: Client, collection: str, source_pk: str
+        self, admin_client: Client, collection: str, source_pk: str, name: str
     ) -> None:
         request = EncodingRequest.objects.create(collection=collection, source_pk=source_pk)
         assert f"{source_pk} (no longer there)" in read(admin_client.get(change_url(request)))
-        assert f"{collection} {source_pk}" in read(admin_client.get(QUEUE))
+        assert f"{name} {source_pk}" in read(admin_client.get(QUEUE))
 
     def test_queries_are_constant(self, admin_client: Client, add_product: AddProduct) -> None:
         add_product("mug", RED)

@@ -63,7 +63,7 @@ class EmbeddingAdmin(ReadOnlyAdmin):
             return format_html("{}", _("None that may be shown."))
         entries = format_html_join(
             "",
-            '<li>{}<br>{}<span class="cardigan-similarity">{}</span></li>',
+            '<div>{}<br>{}<span class="cardigan-similarity">{}</span></div>',
             (
                 (
                     thumbnail(type(embedding), item.matched_source, 120, name=item),
@@ -73,7 +73,7 @@ class EmbeddingAdmin(ReadOnlyAdmin):
                 for item in items
             ),
         )
-        return format_html('<ul class="cardigan-neighbours">{}</ul>', entries)
+        return format_html('<div class="cardigan-neighbours">{}</div>', entries)
 
     @admin.action(description=_("Encode the selected again"), permissions=["change"])
     def encode_again(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import Truncator
+from django.utils.text import Truncator, capfirst
 from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -29,7 +29,7 @@ from .readonly import ReadOnlyAdmin
 class EncodingRequestAdmin(ReadOnlyAdmin):
     """The queue: what waits, what is being encoded, what was given up and why."""
 
-    list_display = ["__str__", "state_name", "age", "tries", "short_error"]
+    list_display = ["subject", "state_name", "age", "tries", "short_error"]
     list_filter = ["state", "collection"]
     search_fields = ["=source_pk", "error"]
     search_help_text = _("The source's primary key, or words of the error")
@@ -56,6 +56,14 @@ class EncodingRequestAdmin(ReadOnlyAdmin):
     actions = ["try_again"]
     change_list_template = "admin/cardigan_reco/encodingrequest/change_list.html"
 
+    @admin.display(description=_("source"), ordering="source_pk")
+    def subject(self, request: EncodingRequest) -> str:
+        try:
+            model = collection.labelled(request.collection).source_model()
+        except LookupError:
+            return str(request)
+        return f"{capfirst(model._meta.verbose_name)} {request.source_pk}"
+
     @admin.display(description=_("state"), ordering="state")
     def state_name(self, request: EncodingRequest) -> str:
         name = request.get_state_display()
@@ -79,7 +87,7 @@ class EncodingRequestAdmin(ReadOnlyAdmin):
     def full_error(self, request: EncodingRequest) -> str:
         if not request.error:
             return NOTHING
-        return format_html('<pre class="cardigan-error">{}</pre>', request.error)
+        return format_html('<div class="cardigan-error">{}</div>', request.error)
 
     @admin.display(description=_("picture"))
     def picture(self, request: EncodingRequest) -> str:

@@ -21,7 +21,7 @@ from .readonly import ReadOnlyAdmin
 class EncoderVersionAdmin(ReadOnlyAdmin):
     """Which state of which encoder made the vectors that are stored."""
 
-    list_display = ["__str__", "in_use", "embeddings", "dimensions", "backend", "created_at"]
+    list_display = ["__str__", "in_use", "embeddings", "dimensions", "created_at", "backend"]
     list_filter = ["encoder"]
     ordering = ["-created_at"]
     readonly_fields = ["in_use", "embeddings"]
