@@ -88,7 +88,7 @@ class TestQueue:
         page = read(admin_client.get(QUEUE))
         row = page.partition("At a glance")[2].partition("testapp.PosterEmbedding")[0]
         assert row.strip() == (
-            "Collection Encoder Encoded Stale Waiting Being encoded Given up "
+            "Collection Encoder Encoded Stale Waiting Being encoded Failed "
             "testapp.ProductImageEmbedding default 6 2 3 1 1 file missing , 2 given up"
         )
 
