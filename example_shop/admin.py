@@ -8,10 +8,13 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from .models import Category, Product, ProductImage
+from cardigan_reco.admin import EmbeddingAdmin
+
+from .models import Category, Product, ProductImage, ProductImageEmbedding
 
 admin.site.site_header = "Example shop"
 admin.site.site_title = "Example shop"
+admin.site.register(ProductImageEmbedding, EmbeddingAdmin)
 
 
 def thumbnail(image: ProductImage | None, size: int) -> SafeString | str:

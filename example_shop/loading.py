@@ -10,6 +10,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils.text import slugify
@@ -153,7 +154,7 @@ def _save_pictures(product: Product, usable: list[ReadPicture], outcome: Outcome
         outcome.pictures[_save_picture(image, picture, position)] += 1
     for image in stored[len(usable) :]:
         image.delete()
-        _delete_file_on_commit(image)
+        _delete_on_commit(image.original.name)
         outcome.pictures["removed"] += 1
 
 
@@ -166,12 +167,13 @@ def _save_picture(image: ProductImage, picture: ReadPicture, position: int) -> s
             image.alt_text, image.position = alt_text, position
             image.save(update_fields=["alt_text", "position"])
         return "unchanged"
-    if image.pk:
-        _delete_file_on_commit(image)
+    former = image.original.name
     image.alt_text, image.position = alt_text, position
     name = f"{image.product.slug[:80]}-{position + 1}{picture.suffix}"
     image.original.save(name, ContentFile(picture.data), save=False)
     image.save()
+    if former and former != image.original.name:
+        _delete_on_commit(former)
     return state
 
 
@@ -184,16 +186,16 @@ def _bytes(image: ProductImage) -> bytes | None:
         return None
 
 
-def _delete_file_on_commit(image: ProductImage) -> None:
-    storage, name = image.original.storage, str(image.original.name)
-    transaction.on_commit(partial(storage.delete, name), robust=True)
+def _delete_on_commit(name: str | None) -> None:
+    if name:
+        transaction.on_commit(partial(default_storage.delete, name), robust=True)
 
 
 def _remove_others(references: set[str], outcome: Outcome) -> None:
     others = Product.objects.filter(reference__isnull=False).exclude(reference__in=references)
     with transaction.atomic():
         for image in ProductImage.objects.filter(product__in=others):
-            _delete_file_on_commit(image)
+            _delete_on_commit(image.original.name)
             outcome.pictures["removed"] += 1
         outcome.products["removed"] = others.count()
         others.delete()

@@ -1,8 +1,6 @@
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.staticfiles.views import serve as serve_static
 from django.urls import path
-from django.views.static import serve
 
 from . import views
 
@@ -13,5 +11,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     # A demo has no web server in front of it; a real shop serves these two without Django.
     path("static/<path:path>", serve_static, {"insecure": True}),
-    path("media/<path:path>", serve, {"document_root": settings.MEDIA_ROOT}),
+    path("media/<path:path>", views.picture),
 ]

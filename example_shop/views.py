@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.core.paginator import Paginator
 from django.db.models import Count, Prefetch, Q
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
+from django.views.static import serve
 
 from .models import Category, Product, ProductImage
 
@@ -39,3 +42,8 @@ def product_page(request: HttpRequest, slug: str) -> HttpResponse:
     products = Product.objects.published().select_related("category")
     product = get_object_or_404(products.prefetch_related(Prefetch("images", images)), slug=slug)
     return render(request, "shop/product_page.html", {"product": product})
+
+
+def picture(request: HttpRequest, path: str) -> HttpResponseBase:
+    """Serves an uploaded picture, as a web server does in front of a real shop."""
+    return serve(request, path, document_root=str(settings.MEDIA_ROOT))
