@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from celery import Celery
 
+from example_shop import folder_transport  # noqa: F401  Makes folder:// known.
+
 app = Celery("tests")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.set_default()

@@ -48,7 +48,7 @@ class Broker:
 
     @classmethod
     def in_folder(cls, folder: Path) -> Broker:
-        """Returns a broker of kombu's filesystem transport."""
+        """Returns a broker whose messages are files in a folder."""
         (folder / "messages").mkdir(parents=True)
         (folder / "control").mkdir()
         options = {
@@ -56,11 +56,11 @@ class Broker:
             "data_folder_out": str(folder / "messages"),
             "control_folder": str(folder / "control"),
         }
-        return cls("filesystem://", options)
+        return cls("folder://", options)
 
     def messages(self) -> int:
-        """Returns how many messages lie in the folder of a filesystem broker."""
-        return len(os.listdir(self.transport_options["data_folder_in"]))
+        """Returns how many messages lie in the folder."""
+        return len(list(Path(self.transport_options["data_folder_in"]).glob("*.msg")))
 
     def settings(self) -> dict[str, Any]:
         return {
