@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from cardigan_reco.encoders.dummy import DummyEncoder
 
 
 class RecordingEncoder(DummyEncoder):
-    """Writes the colour of each picture's corner to a file before it encodes the batch.
+    """Writes each picture's batch and the colour of its corner to a file before it encodes them.
 
     From `hangs_at` pictures on it never returns, so that the process can be killed there.
     """
@@ -25,10 +24,12 @@ class RecordingEncoder(DummyEncoder):
         self._log = Path(log)
         self._hangs_at = hangs_at
         self._seen = 0
+        self._batches = 0
 
     def vectors(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         self._seen += len(images)
-        lines = [f"{os.getpid()} {image.getpixel((0, 0))}\n" for image in images]
+        self._batches += 1
+        lines = [f"{self._batches} {image.getpixel((0, 0))}\n" for image in images]
         with self._log.open("a") as log:
             log.writelines(lines)
         while self._hangs_at is not None and self._seen >= self._hangs_at:
