@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import Count, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Count, Exists, OuterRef, QuerySet, TextField
+from django.db.models.functions import Cast, Now
 
 from . import conf
 from .models import Embedding, EncoderVersion, EncodingRequest
@@ -76,46 +76,33 @@ def forget(embedding: type[Embedding], source_pk: Any, *, using: str) -> None:
 
 def mark_unencoded(embedding: type[Embedding], *, using: str) -> int:
     """Marks each source that has a picture but neither an embedding nor a request."""
-    source = embedding.source_model()._meta
-    own = embedding._meta
-    image = source.get_field(embedding.image_field)
-    return _insert_missing(
-        f"""
-        SELECT source.{_name(source.pk, using)}::text
-        FROM {_quote(source.db_table, using)} source
-        LEFT JOIN {_quote(own.db_table, using)} row ON row.{_name(own.pk, using)}
-            = source.{_name(source.pk, using)}
-        WHERE row.{_name(own.pk, using)} IS NULL
-            AND coalesce(source.{_name(image, using)}, '') <> ''
-        """,
-        embedding,
-        using,
-    )
+    image = embedding.image_field
+    encoded = embedding._base_manager.filter(pk=OuterRef("pk"))
+    sources = embedding.source_model()._base_manager.using(using)
+    pictured = sources.exclude(**{image: ""}).exclude(**{image: None})
+    return _mark_new(embedding, pictured.filter(~Exists(encoded)))
 
 
 def mark_stale(embedding: type[Embedding], *, using: str) -> int:
     """Marks each source whose vector comes from another state of the encoder than today's."""
     current = EncoderVersion.objects.using(using).current(embedding.encoder)
-    own = embedding._meta
-    return _insert_missing(
-        f"""
-        SELECT row.{_name(own.pk, using)}::text FROM {_quote(own.db_table, using)} row
-        WHERE row.{_name(own.get_field("encoder_version"), using)} <> {int(current.pk)}
-        """,
-        embedding,
-        using,
+    return _mark_new(
+        embedding, embedding._base_manager.using(using).exclude(encoder_version=current)
     )
 
 
-def _insert_missing(selection: str, embedding: type[Embedding], using: str) -> int:
-    with connections[using].cursor() as cursor:
+def _mark_new(embedding: type[Embedding], rows: QuerySet[Any]) -> int:
+    """Marks the primary keys of `rows` that have no request, in one statement."""
+    keys = rows.values_list(Cast("pk", TextField()))
+    selection, parameters = keys.query.get_compiler(rows.db).as_sql()
+    with connections[rows.db].cursor() as cursor:
         cursor.execute(
             f"""
             INSERT INTO {TABLE} (collection, source_pk, version, state, attempts, error)
             SELECT %s, pk, 1, 'waiting', 0, '' FROM ({selection}) AS sources (pk)
             ON CONFLICT (collection, source_pk) DO NOTHING
             """,
-            [embedding._meta.label_lower],
+            [embedding._meta.label_lower, *parameters],
         )
         return int(cursor.rowcount)
 
@@ -276,14 +263,6 @@ def counts(embedding: type[Embedding], *, using: str) -> dict[str, int]:
         .annotate(Count("id"))
     )
     return dict.fromkeys(State.values, 0) | dict(found)
-
-
-def _quote(name: str, using: str) -> str:
-    return connections[using].ops.quote_name(name)
-
-
-def _name(field: Any, using: str) -> str:
-    return _quote(field.column, using)
 
 
 def source_pks(embedding: type[Embedding], claims: Sequence[Claim]) -> dict[Any, Claim]:

@@ -9,8 +9,9 @@ from django.db import connection, connections, transaction
 from django.test import override_settings
 
 from cardigan_reco import queue
-from cardigan_reco.models import EncodingRequest
+from cardigan_reco.models import EncoderVersion, EncodingRequest
 from cardigan_reco.queue import Claim, Failure
+from tests.testapp.catalogue.models import Product, ProductImage
 from tests.testapp.models import PosterEmbedding, ProductImageEmbedding
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -182,3 +183,23 @@ def test_retry_sends_only_the_given_up_back() -> None:
         "bad_image": 0,
         "dead": 0,
     }
+
+
+def test_sources_without_embedding_or_request_are_found() -> None:
+    product = Product.objects.create(title="mug")
+    ProductImage.objects.bulk_create(
+        ProductImage(product=product, original=name) for name in ["a.jpg", "b.jpg", "c.jpg", ""]
+    )
+    first, second, third, _empty = ProductImage.objects.order_by("pk")
+    mark(first.pk)
+    queue.fail(claim()[0], Failure.MISSING, "gone", using=DB)
+    version = EncoderVersion.objects.create(
+        encoder="default", fingerprint="older", backend="x", dimensions=16
+    )
+    ProductImageEmbedding.objects.create(
+        source=second, vector=[1.0] + [0.0] * 15, digest="0" * 64, encoder_version=version
+    )
+    assert queue.mark_unencoded(ProductImageEmbedding, using=DB) == 1
+    assert states() == {str(first.pk): "missing", str(third.pk): "waiting"}
+    assert queue.mark_stale(ProductImageEmbedding, using=DB) == 1
+    assert states()[str(second.pk)] == "waiting"
