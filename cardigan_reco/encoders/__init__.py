@@ -74,4 +74,10 @@ def _build(alias: str, configured: Mapping[str, Mapping[str, Any]]) -> Encoder:
         raise ImproperlyConfigured(
             f"{place}[{alias!r}]['OPTIONS'] doesn't suit {backend}: {error}. Choices are: {names}."
         ) from error
-    return encoder_class(**options)
+    try:
+        return encoder_class(**options)
+    except TypeError as error:
+        raise ImproperlyConfigured(
+            f"{place}[{alias!r}]['OPTIONS'] is {options!r}, and {backend} can't work with a value "
+            f"of it: {error}."
+        ) from error
