@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -51,10 +52,18 @@ def ensure_running() -> None:
             "Name another one with CARDIGAN_DEMO_FOLDER, or a server of your own with DATABASE_URL."
         )
     folders.POSTGRES.mkdir(parents=True, exist_ok=True)
-    _forget_killed_users(folders.POSTGRES / ".handle_pids.json")
     # Its own lock lies in the temporary folder, where the first user of a machine owns it.
     PostgresServer._lock = InterProcessLock(folders.DATA / "postgres.lock")
-    os.environ["DATABASE_URL"] = get_server(folders.POSTGRES, cleanup_mode="stop").get_uri()
+    with PostgresServer._lock:
+        _forget_killed_users(folders.POSTGRES / ".handle_pids.json")
+    try:
+        server = get_server(folders.POSTGRES, cleanup_mode="stop")
+    except (AssertionError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        raise DatabaseUnavailable(
+            f"The embedded PostgreSQL in {folders.POSTGRES} doesn't start: {error!r}. Its file "
+            "'log' there says more; where a former one is still stopping, try again."
+        ) from error
+    os.environ["DATABASE_URL"] = server.get_uri()
 
 
 def _forget_killed_users(register: Path) -> None:

@@ -205,7 +205,7 @@ def _wait(child: Child, is_up: Callable[[], bool]) -> None:
 
 
 def _failure(child: Child) -> str:
-    return "\n  ".join([f"{child.log}:", *child.written().splitlines()[-8:]])
+    return "\n  ".join([f"{child.log}:", *child.written().splitlines()[-12:]])
 
 
 def _answers(address: str) -> bool:

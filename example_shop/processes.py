@@ -64,7 +64,9 @@ def run_attached(command: list[str]) -> int:
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603
 
     def stop_at_the_end() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin, whose lock a thread must not hold when Python ends.
+        while os.read(0, 1024):
+            pass
         child.terminate()
         try:
             child.wait(PATIENCE_SECONDS - 2)

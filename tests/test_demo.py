@@ -1,0 +1,160 @@
+"""The demo as a newcomer runs it: real processes, an embedded PostgreSQL, the bundled encoder."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("DATABASE_URL", "CELERY_BROKER_URL", "DJANGO_SETTINGS_MODULE")
+}
+COMMAND = [sys.executable, "-m", "example_shop.demo"]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    # Not in pytest's folder: under root the server runs as another user, whom each other pytest
+    # that starts meanwhile would lock out of it.
+    with tempfile.TemporaryDirectory(prefix="cardigan-demo-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A catalogue of five pictures, and a row without one."""
+    pictures = tmp_path_factory.mktemp("catalogue")
+    names = ["red", "orange", "green", "blue", "purple"]
+    for name in names:
+        Image.new("RGB", (96, 96), name).save(pictures / f"{name}.jpg")
+    file = pictures / "list.csv"
+    file.write_text("\n".join(["file", *(f"{name}.jpg" for name in names), "missing.jpg"]))
+    return str(pictures), str(file)
+
+
+def demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *options],
+        cwd=ROOT,
+        env={**ENVIRONMENT, "CARDIGAN_DEMO_FOLDER": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def left_behind(folder: Path) -> list[list[str]]:
+    """Returns the commands that still run with the data folder, PostgreSQL included."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in [
+                process.environ().get("CARDIGAN_DEMO_FOLDER"),
+                str(Path(process.cwd()).parent),
+            ]:
+                found.append(process.cmdline())
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def wait(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_check_loads_encodes_and_shows_a_shelf(folder: Path, catalogue: tuple[str, str]) -> None:
+    done = demo(folder, "--check", "--catalogue", *catalogue)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Products: 5 new" in done.stdout
+    assert "Rows left out: 1\n  line 7: missing.jpg: no such file" in done.stderr
+    assert re.search(r"5 encoded, .* pictures/s", done.stdout)
+    assert re.search(r"^Red: http://127\.0\.0\.1:\d+/product/red/$", done.stdout, re.MULTILINE)
+    similarities = re.findall(r"^  (\d\.\d{3})  \w+$", done.stdout, re.MULTILINE)
+    assert len(similarities) == 4
+    assert similarities == sorted(similarities, reverse=True)
+    assert done.stdout.endswith("The shelf shows 4 similar products.\n")
+    assert not left_behind(folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_it_serves_until_it_is_stopped_and_leaves_nothing(
+    number: signal.Signals, folder: Path, catalogue: tuple[str, str]
+) -> None:
+    port = free_port()
+    output = folder / "output.txt"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [*COMMAND, "--port", str(port), "--catalogue", *catalogue],
+            cwd=ROOT,
+            env={**ENVIRONMENT, "CARDIGAN_DEMO_FOLDER": str(folder)},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, 60)
+        assert "The catalogue is there: 5 products" in output.read_text()
+        assert "admin / admin" in output.read_text()
+        address = re.findall(r"A product +(http\S+)", output.read_text())[0]
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert b"Similar products" in answer.read()
+    finally:
+        process.send_signal(number)
+        process.wait(20)
+    wait(lambda: not left_behind(folder), 10)
+
+
+def test_another_catalogue_replaces_the_former(
+    folder: Path, catalogue: tuple[str, str], tmp_path: Path
+) -> None:
+    for name in ("black", "white"):
+        Image.new("RGB", (96, 96), name).save(tmp_path / f"{name}.jpg")
+    (tmp_path / "list.csv").write_text("file\nblack.jpg\nwhite.jpg\n")
+    done = demo(folder, "--check", "--catalogue", str(tmp_path), str(tmp_path / "list.csv"))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Products: 2 new, 5 removed" in done.stdout
+    assert "The shelf shows 1 similar products." in done.stdout
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = demo(tmp_path, "--port", str(port))
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Error: Port {port} can't be used: Address already in use. Choose another with --port.\n"
+    )
+
+
+def test_a_catalogue_that_is_not_there_is_named(folder: Path) -> None:
+    done = demo(folder, "--check", "--catalogue", "nowhere", "nothing.csv")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: There is no folder or zip file /")
+    assert not left_behind(folder)
