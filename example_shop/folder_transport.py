@@ -1,7 +1,7 @@
 """Celery's messages as files: kombu's filesystem transport, with whole files only.
 
 kombu's own creates a file and then fills it; a worker that looks in between dies of the empty
-message (https://github.com/celery/kombu/issues/1551). Import this module and use "folder://".
+message (https://github.com/celery/kombu/issues/1551). Importing this module makes "folder://" known.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES, filesystem
 from kombu.utils import json
 
+URL = "folder://"
 TRANSPORT_ALIASES["folder"] = f"{__name__}:Transport"
 
 

@@ -4,7 +4,7 @@ import os
 
 import dj_database_url
 
-from . import database, folders
+from . import database, folder_transport, folders
 
 DEBUG = os.environ.get("DEBUG") == "1"
 SECRET_KEY = os.environ.get("SECRET_KEY", "for the demo on this machine only")
@@ -58,10 +58,10 @@ LOGGING = {
     },
 }
 
-CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or "filesystem://"
+CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or folder_transport.URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
-if CELERY_BROKER_URL == "filesystem://":
+if CELERY_BROKER_URL == folder_transport.URL:
     # Messages are files in one folder: enough for one machine, and nothing to install.
     folders.BROKER.mkdir(parents=True, exist_ok=True)
     CELERY_BROKER_TRANSPORT_OPTIONS = {

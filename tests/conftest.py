@@ -12,8 +12,8 @@ from PIL import Image
 from pytest_django import Settings
 
 from cardigan_reco import collection, encoding
-from tests import celery  # noqa: F401  The app of the tests, before any task is sent.
 from cardigan_reco.encoding import Summary
+from tests import celery  # noqa: F401  The app of the tests, before any task is sent.
 from tests.testapp.catalogue.models import Product, ProductImage
 
 Colour = tuple[int, int, int]

@@ -14,7 +14,7 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ROOT_URLCONF = "tests.urls"
 DATABASES = {"default": dj_database_url.parse(postgres.url())}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-MEDIA_ROOT = tempfile.mkdtemp(prefix="cardigan-tests-media-")
+MEDIA_ROOT = os.path.join(tempfile.gettempdir(), "cardigan-tests-media")
 MEDIA_URL = "media/"
 STATIC_URL = "static/"
 
