@@ -1,7 +1,8 @@
 """Celery's messages as files: kombu's filesystem transport, with whole files only.
 
 kombu's own creates a file and then fills it; a worker that looks in between dies of the empty
-message (https://github.com/celery/kombu/issues/1551). Importing this module makes "folder://" known.
+message (https://github.com/celery/kombu/issues/1551). Importing this module makes "folder://"
+known.
 """
 
 from __future__ import annotations
