@@ -26,13 +26,15 @@ def encode_pending(using: str = "default") -> int:
     """Encodes everything that waits in the database `using`; returns how many sources it took.
 
     While there is more than one batch, each task wakes one more, until all workers are busy. A
-    collection that fails doesn't keep the others waiting: its error is raised at the end.
+    collection that fails doesn't keep the others waiting: its error is raised at the end. With
+    nothing to do, the networks are loaded, so that the first picture needn't wait for them.
     """
     taken = 0
     failure: Exception | None = None
     for embedding in collection.models():
         try:
             taken += _drain(embedding, using)
+            encoders[embedding.encoder].warm_up()
         except Exception as error:
             failure = failure or error
     if failure is not None:

@@ -52,6 +52,9 @@ class Encoder(ABC):
         """Whether this encoder would run on CUDA, found out without importing torch."""
         return False
 
+    def warm_up(self) -> None:  # noqa: B027  Most have nothing to load.
+        """Loads now what the first `encode()` would load; does nothing the second time."""
+
     @abstractmethod
     def vectors(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Returns an array (images, dimensions) that needn't be normalised. Never called empty.

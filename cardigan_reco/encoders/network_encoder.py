@@ -62,6 +62,10 @@ class NetworkEncoder(Encoder):
     def prepare(self, images: Sequence[Image.Image]) -> Tensor:
         """Returns the network's input (images, 3, height, width) in float32, on the CPU."""
 
+    def warm_up(self) -> None:
+        if self._ready is None:
+            self.vectors([Image.new("RGB", (64, 64))])
+
     def vectors(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         network, device = self._loaded()
         batches: list[NDArray[np.float32]] = []
