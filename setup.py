@@ -67,6 +67,7 @@ setup(
             "playwright",
             "pytest",
             "pytest-django",
+            "redis",
             "ruff",
             "types-tqdm",
         ],
