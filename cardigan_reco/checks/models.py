@@ -1,0 +1,163 @@
+"""Checks of the embedding models that a shop declares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core import checks
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.db.models import FileField, Model, OneToOneField
+
+from cardigan_reco import collection, conf
+from cardigan_reco.encoders import encoders
+from cardigan_reco.exceptions import CardiganError
+from cardigan_reco.fields import OPERATOR_CLASS, EmbeddingField, EmbeddingIndex
+from cardigan_reco.models import Embedding
+
+from .settings import TAG, AppConfigs, Messages, unusable
+
+
+def check_models(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    return [message for model in models_of(app_configs) for message in _model(model)]
+
+
+def models_of(app_configs: AppConfigs) -> list[type[Embedding]]:
+    """Returns the embedding models of the apps that are checked."""
+    return [
+        model
+        for model in collection.models()
+        if app_configs is None or model._meta.app_config in app_configs
+    ]
+
+
+def _model(model: type[Embedding]) -> Messages:
+    structure = [*_source(model), *_vector(model)]
+    yield from structure
+    if not structure and _is_resolved(model):
+        yield from _image_field(model)
+        yield from _item_field(model)
+        yield from _index(model)
+        yield from _encoder(model)
+
+
+def _source(model: type[Embedding]) -> Messages:
+    field = _field(model, "source")
+    if not (isinstance(field, OneToOneField) and field.primary_key):
+        yield checks.Error(
+            f"{model._meta.label}.source is not a OneToOneField with primary_key=True.",
+            hint='source = models.OneToOneField("shop.ProductImage", models.CASCADE, '
+            'primary_key=True, related_name="+")',
+            obj=model,
+            id=f"{TAG}.E004",
+        )
+
+
+def _vector(model: type[Embedding]) -> Messages:
+    field = _field(model, "vector")
+    if not isinstance(field, EmbeddingField):
+        yield checks.Error(
+            f"{model._meta.label}.vector is not an EmbeddingField.",
+            hint="vector = EmbeddingField(dimensions=512)",
+            obj=model,
+            id=f"{TAG}.E005",
+        )
+
+
+def _is_resolved(model: type[Embedding]) -> bool:
+    """Whether the source's model exists; Django itself reports one that doesn't."""
+    field = _field(model, "source")
+    return field is not None and isinstance(field.related_model, type)
+
+
+def _field(model: type[Model], name: str) -> Any:
+    """Returns the field of that name or None."""
+    try:
+        return model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return None
+
+
+def _image_field(model: type[Embedding]) -> Messages:
+    source = model.source_model()
+    names = [field.name for field in source._meta.get_fields() if isinstance(field, FileField)]
+    if model.image_field not in names:
+        yield checks.Error(
+            f"{model._meta.label}.image_field is {model.image_field!r}, which is not an image "
+            f"or file field of {source._meta.label}.",
+            hint=f"Choices are: {', '.join(names) or 'none'}.",
+            obj=model,
+            id=f"{TAG}.E006",
+        )
+
+
+def _item_field(model: type[Embedding]) -> Messages:
+    at = model.source_model()
+    for name in model.item_field.split("__") if model.item_field else []:
+        keys = {
+            field.name: field.related_model
+            for field in at._meta.get_fields()
+            if (field.many_to_one or (field.one_to_one and field.concrete))
+        }
+        related = keys.get(name)
+        if not isinstance(related, type):
+            yield checks.Error(
+                f"{model._meta.label}.item_field is {model.item_field!r}, but {name!r} is not a "
+                f"foreign key of {at._meta.label}.",
+                hint=f"Choices are: {', '.join(keys) or 'none'}; several are joined by '__'. None "
+                "recommends the source itself.",
+                obj=model,
+                id=f"{TAG}.E007",
+            )
+            return
+        at = related
+
+
+def _index(model: type[Embedding]) -> Messages:
+    own = declared_indexes(model)
+    if not own:
+        yield checks.Warning(
+            f"{model._meta.label} has no EmbeddingIndex: each search reads the whole table.",
+            hint='indexes = [EmbeddingIndex(name="...", fields=["vector"])] in its Meta. An '
+            "encoder that is being introduced gets its index after its vectors.",
+            obj=model,
+            id=f"{TAG}.W001",
+        )
+    for index in own:
+        if list(index.opclasses) != [OPERATOR_CLASS]:
+            yield checks.Error(
+                f"Index {index.name} of {model._meta.label} has operator class "
+                f"{', '.join(index.opclasses)}, which no search uses.",
+                hint=f"Leave opclasses out; EmbeddingIndex chooses {OPERATOR_CLASS}.",
+                obj=model,
+                id=f"{TAG}.E008",
+            )
+
+
+def declared_indexes(model: type[Model]) -> list[EmbeddingIndex]:
+    """Returns the vector indexes that a model's Meta names."""
+    return [index for index in model._meta.indexes if isinstance(index, EmbeddingIndex)]
+
+
+def _encoder(model: type[Embedding]) -> Messages:
+    if unusable():
+        return
+    try:
+        encoder = encoders[model.encoder]
+        dimensions = encoder.dimensions if encoder.describes_itself else None
+    except (CardiganError, ImproperlyConfigured) as error:
+        yield checks.Error(
+            f"{model._meta.label}: {error}",
+            hint=f"See {conf.SETTING}['ENCODERS'][{model.encoder!r}].",
+            obj=model,
+            id=f"{TAG}.E009",
+        )
+        return
+    declared = _field(model, "vector").dimensions
+    if dimensions is not None and declared != dimensions:
+        yield checks.Error(
+            f"{model._meta.label}.vector has {declared} dimensions, but encoder "
+            f"{model.encoder!r} makes {dimensions}.",
+            hint=f"vector = EmbeddingField(dimensions={dimensions}), and a migration.",
+            obj=model,
+            id=f"{TAG}.E011",
+        )
