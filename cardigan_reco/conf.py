@@ -45,8 +45,8 @@ class Settings:
     """Largest picture, width times height, that is decoded."""
     ef_search: int = 100
     """Candidates that an HNSW search keeps; more raises recall and time."""
-    exact_rows: int = 4_000
-    """Filters that leave at most this many pictures are searched exactly, without the index."""
+    exact_rows: int = 12_000
+    """Filters that leave so many pictures at most, and few of all, are searched without index."""
     search_timeout_seconds: float = 2.0
     """Time after which PostgreSQL cancels a search."""
 

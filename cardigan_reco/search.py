@@ -24,6 +24,10 @@ PICTURES_PER_ITEM = 4
 """Rows that are asked of the index for each wanted item, since an item may have many pictures."""
 MAX_EF_SEARCH = 1000
 """pgvector's own limit."""
+FEW_ROWS = 2_000
+"""So many rows are compared one by one in any case."""
+SELECTIVE_SHARE = 0.15
+"""Up to CARDIGAN_RECO["EXACT_ROWS"], only a filter that leaves less of the table is worth that."""
 MAX_EXACT_ROWS = 200_000
 """Beyond this, a page that stays short is better than a scan of the table."""
 
@@ -50,7 +54,7 @@ def nearest(
     """Returns the `limit` items of `candidates` nearest to any of the embeddings in `query`.
 
     One match an item, nearest first, compared within one encoder version only. `excluded` holds
-    primary keys of items. Takes at most six statements, whatever the number of pictures.
+    primary keys of items. Takes at most eight statements, whatever the number of pictures.
     """
     path = embedding.item_path()
     rows = (
@@ -60,7 +64,7 @@ def nearest(
         .annotate(item_pk=F(path))
     )
     try:
-        with _settings(using, limit * PICTURES_PER_ITEM**2):
+        with _settings(using, limit * PICTURES_PER_ITEM):
             return _search(rows, query, limit)
     except EmptyResultSet:  # candidates.none() and the like have no SQL.
         return []
@@ -68,7 +72,7 @@ def nearest(
 
 def _search(rows: EmbeddingQuerySet, query: QuerySet[Any], limit: int) -> list[Match]:
     expected = _expected(rows)
-    if expected > conf.current().exact_rows:
+    if not _are_few(rows, expected):
         for pictures in (PICTURES_PER_ITEM, PICTURES_PER_ITEM**2):
             found = _by_index(rows, query, limit * pictures, limit)
             if len(found) == limit:
@@ -130,6 +134,19 @@ def _best(
             Match(item, source, min(1.0, max(0.0, -distance)))
             for item, source, distance in cursor.fetchall()
         ]
+
+
+def _are_few(rows: EmbeddingQuerySet, expected: int) -> bool:
+    """Whether comparing all allowed rows is faster than asking the index and filtering after."""
+    limit = conf.current().exact_rows
+    if expected <= min(FEW_ROWS, limit) or expected > limit:
+        return expected <= limit
+    with connections[rows.db].cursor() as cursor:
+        cursor.execute(
+            "SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)",
+            [connections[rows.db].ops.quote_name(rows.model._meta.db_table)],
+        )
+        return bool(expected <= SELECTIVE_SHARE * cursor.fetchone()[0])
 
 
 def _expected(rows: EmbeddingQuerySet) -> int:
