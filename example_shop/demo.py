@@ -82,6 +82,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
+    _ignore_signals()
     raise KeyboardInterrupt
 
 
