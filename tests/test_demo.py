@@ -19,6 +19,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from PIL import Image
 
+from tests.processes import free_port
+
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {
     name: value
@@ -62,12 +64,6 @@ def demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def fetch(address: str) -> str:
     with urllib.request.urlopen(address, timeout=10) as answer:
         return answer.read().decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def left_behind(folder: Path) -> list[list[str]]:
