@@ -59,7 +59,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture, the digest of its bytes, and later its vector."""
+    """A decoded picture and the digest of its bytes."""
 
     image: Image
     digest: str
