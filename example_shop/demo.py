@@ -8,6 +8,7 @@ tox -e demo -- --check
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ HOST = "127.0.0.1"
 ADMIN = "admin"
 """Name and password of the demo's administrator."""
 START_SECONDS = 60
+STOP_SECONDS = 30
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STAMP = folders.DATA / "catalogue.json"
 """Remembers which catalogue is in the database, so that a second start takes seconds."""
@@ -82,12 +84,14 @@ def _parse() -> argparse.Namespace:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    _ignore_signals()
+    _begin_to_stop()
     raise KeyboardInterrupt
 
 
-def _ignore_signals() -> None:
-    # Everything is being stopped; an impatient second Ctrl-C, or tox, must not leave half of it.
+def _begin_to_stop() -> None:
+    # An impatient second Ctrl-C, or tox, must not leave half of it. Should something hang, say
+    # where and end: the children notice.
+    faulthandler.dump_traceback_later(STOP_SECONDS, exit=True)
     for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -106,7 +110,7 @@ def _running_database() -> Iterator[None]:
         try:
             yield
         finally:
-            _ignore_signals()
+            _begin_to_stop()
 
 
 def _demonstrate(options: argparse.Namespace, port: int, started: float) -> int:
@@ -116,7 +120,7 @@ def _demonstrate(options: argparse.Namespace, port: int, started: float) -> int:
     with ExitStack() as running:
         worker = running.enter_context(_worker())
         site = running.enter_context(_site(port))
-        running.callback(_ignore_signals)
+        running.callback(_begin_to_stop)
         _say("Starting a worker and the site")
         address = f"http://{HOST}:{port}"
         _wait(site, lambda: _answers(f"{address}/"))
