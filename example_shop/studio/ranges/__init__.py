@@ -1,0 +1,1 @@
+"""What Cardigan Home sells."""
