@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import bpy
-from bpy.types import Object
+from bpy.types import Object, ShaderNodeTree
 from mathutils import Vector
 
+from .catalogue import Backdrop
 from .designs import Finish, View
+from .expressions import Expression
 from .meshes import box, grid
 
 SIDE = 416
 """Width and height of a picture in pixels."""
-SAMPLES = 20
+SAMPLES = 11
 FILL = 0.8
 """Share of the picture that the product takes up."""
-
-
-@dataclass(frozen=True)
-class Backdrop:
-    """What is behind a product: white, a sheet of coloured paper, or a room."""
-
-    kind: str
-    """ "white", "paper" or "room"."""
-    wall: str = "white"
-    floor: Finish | None = None
-
-
-WHITE = Backdrop("white")
 
 
 def clear() -> None:
@@ -44,8 +33,10 @@ def clear() -> None:
     scene.cycles.denoising_quality = "BALANCED"
     scene.cycles.denoising_prefilter = "FAST"
     scene.cycles.adaptive_threshold = 0.06
-    scene.cycles.max_bounces = 4
-    scene.cycles.transparent_max_bounces = 6
+    scene.cycles.max_bounces = 10
+    scene.cycles.diffuse_bounces = 4
+    scene.cycles.glossy_bounces = 4
+    scene.cycles.transmission_bounces = 10
     scene.cycles.caustics_reflective = False
     scene.cycles.caustics_refractive = False
     scene.render.resolution_x = scene.render.resolution_y = SIDE
@@ -57,6 +48,64 @@ def clear() -> None:
     world.node_tree.nodes["Background"].inputs["Color"].default_value = (1, 1, 1, 1)
 
 
+def furnish(size: float, wall: str, top: Finish, *, on_table: bool) -> None:
+    """Puts a room around things that stand on z = 0: on a table in it, or on its floor."""
+    floor = -0.74 if on_table else 0.0
+    if on_table:
+        box("table", (max(1.2, size * 4), max(0.7, size * 2.4), 0.03), (0, 0, -0.015), top)
+    boards = grid(
+        "floor",
+        lambda u, v: ((u - 0.5) * 9, (v - 0.5) * 9, floor),
+        Finish("wood", "oak") if on_table else top,
+        columns=1,
+        rows=1,
+        extent=(9, 9),
+    )
+    boards.location.z -= 0.001
+    back = max(0.8, size * 1.5)
+    box("wall", (9, 0.05, 4), (0, back, floor + 2), Finish("matt", wall))
+    box("skirting", (9, 0.08, 0.1), (0, back, floor + 0.05), Finish("lacquer", "white"))
+    box("frame", (0.5, 0.03, 0.65), (-0.25, back - 0.03, 0.62), Finish("wood", "walnut"))
+    box("print", (0.42, 0.035, 0.57), (-0.25, back - 0.032, 0.62), Finish("linen", "ivory"))
+    box("curtain", (0.5, 0.1, 3), (1.5, back - 0.1, floor + 1.6), Finish("linen", "sand"))
+
+
+def light_room(size: float, around: float, lamp: float, *, side: int) -> None:
+    """Lights a room from all around, in the world's units, and by a lamp or window on a side."""
+    tree = bpy.context.scene.world.node_tree
+    tree.nodes["Background"].inputs["Strength"].default_value = around
+    light = bpy.data.lights.new("window", "AREA")
+    light.size = size * 1.1
+    light.energy = lamp * size * size * 2
+    holder = bpy.data.objects.new("window", light)
+    holder.location = Vector((side * 2.0, -1.0, 1.9)) * size
+    holder.rotation_euler = holder.location.to_track_quat("Z", "Y").to_euler()
+    bpy.context.scene.collection.objects.link(holder)
+
+
+def hold_phone(
+    subject: list[Vector],
+    azimuth: float,
+    elevation: float,
+    *,
+    fill: float,
+    off: tuple[float, float],
+    roll: float,
+) -> None:
+    """Looks at the subject with a phone's wide lens; angles in degrees.
+
+    The subject takes up the share `fill` of the picture and is off its middle by shares of it.
+    """
+    camera = _camera(30)
+    aim(View("phone", azimuth, elevation), subject)
+    low, high = corners(subject)
+    centre = (low + high) / 2
+    camera.location = centre + (camera.location - centre) * (FILL / fill)
+    camera.rotation_euler.rotate_axis("Z", math.radians(roll))
+    camera.data.shift_x, camera.data.shift_y = off
+    bpy.context.view_layer.update()
+
+
 def prepare(backdrop: Backdrop, seed: int) -> None:
     """Puts the backdrop, the lights and a camera around the product that is in the scene."""
     scene = bpy.context.scene
@@ -64,9 +113,7 @@ def prepare(backdrop: Backdrop, seed: int) -> None:
     low, high = bounds()
     size = (high - low).length
     white = backdrop.kind == "white"
-    scene.world.node_tree.nodes["Background"].inputs["Strength"].default_value = (
-        0.62 if white else 0.45
-    )
+    _surround(scene.world.node_tree, 0.62 if white else 0.45, seen=1.3 if white else 0.45)
     if white:
         # Bright enough for the ground to be pure white outside of the shadow.
         _sheet(size * 60, Finish("seamless", "white"))
@@ -78,15 +125,12 @@ def prepare(backdrop: Backdrop, seed: int) -> None:
     elif backdrop.kind == "paper":
         _sweep(size, Finish("lacquer", backdrop.wall), high.y)
     else:
-        _sheet(size * 8, backdrop.floor or Finish("wood", "oak"))
+        _sheet(size * 8, backdrop.floor)
         wall = box("wall", (size * 16, 0.02, size * 8), (0, high.y + size * 0.55, size * 4), Finish("matt", backdrop.wall))
         wall.location.z -= 0.001
         box("skirting", (size * 16, 0.02, size * 0.12), (0, high.y + size * 0.53, size * 0.06), Finish("lacquer", "white"))
     _lights(size, (low + high) / 2, 0.45 if white else 1.0)
-    camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
-    camera.data.lens = 75
-    scene.collection.objects.link(camera)
-    scene.camera = camera
+    _camera(75)
 
 
 def aim(view: View, subject: list[Vector]) -> None:
@@ -107,7 +151,7 @@ def aim(view: View, subject: list[Vector]) -> None:
     position, _ = camera.camera_fit_coords(
         bpy.context.evaluated_depsgraph_get(), coordinates
     )
-    low, high = _corners(subject)
+    low, high = corners(subject)
     if view.closeness > 1:
         spot = Vector(low[i] + (high[i] - low[i]) * view.aim[i] for i in range(3))
         distance = (position - (low + high) / 2).length / FILL / view.closeness
@@ -126,28 +170,45 @@ def render(file: Path) -> None:
     bpy.ops.render.render(write_still=True)
 
 
-def points() -> list[Vector]:
-    """Returns the points of all that is in the scene, in metres."""
+def points(bodies: Iterable[Object] | None = None) -> list[Vector]:
+    """Returns the points of the bodies, or of all that is in the scene, in metres."""
     bpy.context.view_layer.update()
     depsgraph = bpy.context.evaluated_depsgraph_get()
     found = []
-    for body in bpy.context.scene.objects:
+    for body in bpy.context.scene.objects if bodies is None else bodies:
         if body.type == "MESH":
             made = body.evaluated_get(depsgraph)
             found += [made.matrix_world @ vertex.co for vertex in made.data.vertices]
     return found
 
 
-def bounds() -> tuple[Vector, Vector]:
-    """Returns the lowest and the highest corner of all that is in the scene."""
-    return _corners(points())
-
-
-def _corners(spots: list[Vector]) -> tuple[Vector, Vector]:
+def corners(spots: list[Vector]) -> tuple[Vector, Vector]:
+    """Returns the lowest and the highest corner of the box around the points."""
     return (
         Vector(min(spot[axis] for spot in spots) for axis in range(3)),
         Vector(max(spot[axis] for spot in spots) for axis in range(3)),
     )
+
+
+def bounds() -> tuple[Vector, Vector]:
+    """Returns the lowest and the highest corner of all that is in the scene."""
+    return corners(points())
+
+
+def _camera(lens: float) -> Object:
+    scene = bpy.context.scene
+    camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
+    camera.data.lens = lens
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+    return camera
+
+
+def _surround(tree: ShaderNodeTree, light: float, *, seen: float) -> None:
+    """Lights the scene from all around, with another brightness where the camera looks past it."""
+    path = tree.nodes.new("ShaderNodeLightPath")
+    strength = Expression(tree, path.outputs["Is Camera Ray"]) * (seen - light) + light
+    tree.links.new(strength.socket, tree.nodes["Background"].inputs["Strength"])
 
 
 def _sheet(size: float, finish: Finish) -> Object:

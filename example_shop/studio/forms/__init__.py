@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..designs import Design
-from . import tableware
+from . import tableware, vessels
 
-BUILDERS: dict[str, Callable[[Design], None]] = {**tableware.BUILDERS}
+BUILDERS: dict[str, Callable[[Design], None]] = {**tableware.BUILDERS, **vessels.BUILDERS}
 """The builder of each kind, by the kind's name."""

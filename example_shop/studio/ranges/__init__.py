@@ -1,1 +1,7 @@
-"""What Cardigan Home sells."""
+"""What Cardigan Home sells: kinds, their families, and the variants of each."""
+
+from __future__ import annotations
+
+from . import tableware, vessels
+
+KINDS = (*tableware.KINDS, *vessels.KINDS)
