@@ -27,6 +27,9 @@ MORE_VIEWS = (1, 1, 1, 2, 2, 3)
 """How many views a product has besides its front, as likely as they stand here."""
 
 
+Row = dict[str, str]
+
+
 @dataclass(frozen=True)
 class Backdrop:
     """What is behind a product: white, a sheet of coloured paper, or a room."""
@@ -52,6 +55,10 @@ class Session:
 
     def file(self, view: View) -> str:
         return f"{self.reference}-{view.name}.jpg"
+
+    def is_in(self, folder: Path) -> bool:
+        """Says whether all of the pictures have been taken."""
+        return all((folder / self.file(view)).exists() for view in self.views)
 
 
 def sessions(kinds: Sequence[Kind], seed: int) -> Iterator[Session]:
@@ -80,7 +87,7 @@ def _backdrop(design: Design, chance: random.Random) -> Backdrop:
     return Backdrop("room", chance.choice(choices), chance.choice(FLOORS))
 
 
-def rows(found: Sequence[Session]) -> Iterator[dict[str, str]]:
+def rows(found: Sequence[Session]) -> Iterator[Row]:
     """Yields the rows of the CSV."""
     for session in found:
         design = session.design
@@ -104,9 +111,8 @@ def rows(found: Sequence[Session]) -> Iterator[dict[str, str]]:
             }
 
 
-def write_rows(found: Sequence[Session], file: Path) -> None:
-    """Writes the CSV."""
-    lines = list(rows(found))
+def write(lines: Sequence[Row], file: Path) -> None:
+    """Writes a CSV file with the columns of the first row."""
     with file.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.DictWriter(opened, lines[0], lineterminator="\n")
         writer.writeheader()

@@ -17,7 +17,7 @@ from .meshes import box, grid
 
 SIDE = 416
 """Width and height of a picture in pixels."""
-SAMPLES = 11
+SAMPLES = 9
 FILL = 0.8
 """Share of the picture that the product takes up."""
 

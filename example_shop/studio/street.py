@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .catalogue import Session, compressed
+from .catalogue import Row, Session, compressed
 from .designs import Design, Finish
 
 FOLDER = "street"
@@ -86,7 +85,7 @@ def plan(found: Sequence[Session], count: int, seed: int) -> Iterator[StreetPhot
         yield StreetPhoto(number + 1, target, tuple(chance.sample(around, chance.randint(2, 4))))
 
 
-def photograph(photo: StreetPhoto, folder: Path) -> dict[str, str]:
+def photograph(photo: StreetPhoto, folder: Path) -> Row:
     """Takes the photo and returns its row of the CSV: the item, and its box as fractions."""
     import bpy
     from bpy_extras.object_utils import world_to_camera_view
@@ -169,11 +168,3 @@ def _develop(image: Image.Image, light: Light, chance: random.Random) -> Image.I
     values = values * chance.uniform(0.85, 1.15)
     grain = noise.normal(0, chance.uniform(2, 7), values.shape)
     return Image.fromarray(np.clip(values + grain, 0, 255).astype(np.uint8))
-
-
-def write_rows(rows: Sequence[dict[str, str]], file: Path) -> None:
-    """Writes the CSV of the photos."""
-    with file.open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.DictWriter(opened, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -82,5 +82,8 @@ def price(design: Design) -> Decimal:
 
 def description(design: Design) -> str:
     """Returns a few sentences."""
-    made = f"{material(design.finish)}, {look(design.finish)}"
-    return f"{design.family.text} {made[:1].upper()}{made[1:]}."
+    finish = design.finish
+    made = finish.colour
+    if finish.material not in WITH_NAME:
+        made += f" {material(finish)}"
+    return f"{design.family.text} In {made}{look(finish).removeprefix(finish.colour)}."

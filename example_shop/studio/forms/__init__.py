@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..designs import Design
-from . import tableware, vessels
+from . import tableware, textiles, vessels
 
-BUILDERS: dict[str, Callable[[Design], None]] = {**tableware.BUILDERS, **vessels.BUILDERS}
+BUILDERS: dict[str, Callable[[Design], None]] = {**tableware.BUILDERS, **vessels.BUILDERS, **textiles.BUILDERS}
 """The builder of each kind, by the kind's name."""

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import tableware, vessels
+from . import tableware, textiles, vessels
 
-KINDS = (*tableware.KINDS, *vessels.KINDS)
+KINDS = (*tableware.KINDS, *vessels.KINDS, *textiles.KINDS)
