@@ -16,7 +16,7 @@ from . import catalogue, problems, street
 from .ranges import KINDS
 
 SEED = 2018
-STREET_PHOTOS = 60
+STREET_PHOTOS = 48
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 

@@ -75,8 +75,9 @@ def sessions(kinds: Sequence[Kind], seed: int) -> Iterator[Session]:
 
 
 def _backdrop(design: Design, chance: random.Random) -> Backdrop:
-    # What is white itself would vanish before white.
-    white = 0.0 if design.finish.colour in ("white", "marble") else 0.62
+    # What is white itself would vanish before white, and so would a lit shade.
+    pale = design.finish.colour in ("white", "marble") or design.finish.material == "paper"
+    white = 0.0 if pale else 0.62
     draw = chance.random()
     if draw < white:
         return Backdrop("white")

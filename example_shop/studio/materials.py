@@ -1,4 +1,4 @@
-"""What the products are made of: each material is a few nodes around Blender's principled shader."""
+"""What the products are made of: a few nodes around Blender's principled shader each."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ class Surface:
     def set(self, **values: float) -> None:
         """Sets inputs of the shader: coat_weight=1 is "Coat Weight"."""
         for name, value in values.items():
-            self.shader.inputs[name.replace("_", " ").title().replace("Ior", "IOR")].default_value = (
-                value
-            )
+            self.shader.inputs[
+                name.replace("_", " ").title().replace("Ior", "IOR")
+            ].default_value = value
 
 
 def material(finish: Finish, girth: float = 0.0) -> Material:
@@ -257,7 +257,7 @@ def _terrazzo(surface: Surface) -> None:
 
 def _paper(surface: Surface) -> None:
     """Of lampshades: lit from within."""
-    surface.set(roughness=0.95, transmission_weight=0.0, emission_strength=0.35)
+    surface.set(roughness=0.95, transmission_weight=0.0, emission_strength=0.22)
     surface.tree.links.new(surface.colour, surface.shader.inputs["Emission Color"])
     surface.bump(_weave(surface, 0.004), 0.0005)
 

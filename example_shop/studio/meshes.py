@@ -1,10 +1,11 @@
-"""Forms that products are put together from. Metres; z is up; u and v of a surface are metres too."""
+"""Forms that products are put together from. Metres; z is up; u and v of a surface too."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import bpy
 from bpy.types import Object
@@ -46,7 +47,12 @@ def grid(
 
 
 def lathe(
-    name: str, profile: Sequence[Corner], finish: Finish, *, segments: int = 96, lobes: int = 0,
+    name: str,
+    profile: Sequence[Corner],
+    finish: Finish,
+    *,
+    segments: int = 96,
+    lobes: int = 0,
     depth: float = 0.0,
 ) -> Object:
     """Adds the body that the profile, points (radius, z), describes when turned around z.
@@ -56,7 +62,7 @@ def lathe(
     """
     girth = math.tau * max(radius for radius, _ in profile)
     lengths = [0.0]
-    for start, end in zip(profile, profile[1:], strict=False):
+    for start, end in pairwise(profile):
         lengths.append(lengths[-1] + math.dist(start, end))
     points = []
     for radius, z in profile:
@@ -167,9 +173,7 @@ def smooth(points: Sequence[Sequence[float]], steps: int = 8) -> list[tuple[floa
     """Returns a curve through the points (Catmull-Rom), `steps` pieces between two of them."""
     curve: list[tuple[float, ...]] = []
     padded = [points[0], *points, points[-1]]
-    for before, start, end, after in zip(
-        padded, padded[1:], padded[2:], padded[3:], strict=False
-    ):
+    for before, start, end, after in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
         for step in range(steps):
             t = step / steps
             curve.append(
@@ -227,20 +231,30 @@ def vessel(
 
 def width_at(outline: Sequence[Corner], height: float) -> float:
     """Returns the radius of an outline at a height, in metres."""
-    for (start, low), (end, high) in zip(outline, outline[1:], strict=False):
+    for (start, low), (end, high) in pairwise(outline):
         if low <= height <= high and high > low:
             return start + (end - start) * (height - low) / (high - low)
     return outline[-1][0]
 
 
 def handle(
-    name: str, outline: Sequence[Corner], centre: float, size: float, thickness: float,
-    finish: Finish, *, turn: float = 0.0,
+    name: str,
+    outline: Sequence[Corner],
+    centre: float,
+    size: float,
+    thickness: float,
+    finish: Finish,
+    *,
+    turn: float = 0.0,
 ) -> Object:
     """Adds an ear to a vessel: half a ring of radius `size` around the height `centre`."""
     low, high = width_at(outline, centre - size), width_at(outline, centre + size)
     bow = arc((max(low, high), 0.0, centre), size, -90, 90)
-    path = [(low - thickness * 0.3, 0.0, centre - size), *bow, (high - thickness * 0.3, 0.0, centre + size)]
+    path = [
+        (low - thickness * 0.3, 0.0, centre - size),
+        *bow,
+        (high - thickness * 0.3, 0.0, centre + size),
+    ]
     ear = tube(name, path, thickness, finish, flat=0.75)
     return move(ear, turn=(0.0, 0.0, turn))
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-
 from .catalogue import Row, Session, compressed
 from .palette import COLOURS
 
@@ -149,8 +148,11 @@ def near_twins(sessions: Sequence[Session]) -> Iterator[Row]:
                 yield _verdict(first.reference, second.reference, "different", "spacing")
         elif not one.pattern and not other.pattern and one.material == other.material:
             same = one.colour == other.colour
-            how = "size" if same and first.design.variant.size != second.design.variant.size else (
-                "colourway")
+            how = (
+                "size"
+                if same and first.design.variant.size != second.design.variant.size
+                else ("colourway")
+            )
             yield _verdict(first.reference, second.reference, "different", how)
 
 

@@ -126,9 +126,19 @@ def prepare(backdrop: Backdrop, seed: int) -> None:
         _sweep(size, Finish("lacquer", backdrop.wall), high.y)
     else:
         _sheet(size * 8, backdrop.floor)
-        wall = box("wall", (size * 16, 0.02, size * 8), (0, high.y + size * 0.55, size * 4), Finish("matt", backdrop.wall))
+        wall = box(
+            "wall",
+            (size * 16, 0.02, size * 8),
+            (0, high.y + size * 0.55, size * 4),
+            Finish("matt", backdrop.wall),
+        )
         wall.location.z -= 0.001
-        box("skirting", (size * 16, 0.02, size * 0.12), (0, high.y + size * 0.53, size * 0.06), Finish("lacquer", "white"))
+        box(
+            "skirting",
+            (size * 16, 0.02, size * 0.12),
+            (0, high.y + size * 0.53, size * 0.06),
+            Finish("lacquer", "white"),
+        )
     _lights(size, (low + high) / 2, 0.45 if white else 1.0)
     _camera(75)
 
@@ -148,9 +158,7 @@ def aim(view: View, subject: list[Vector]) -> None:
     camera.rotation_euler = away.to_track_quat("Z", "Y").to_euler()
     bpy.context.view_layer.update()
     coordinates = [value for point in subject for value in point]
-    position, _ = camera.camera_fit_coords(
-        bpy.context.evaluated_depsgraph_get(), coordinates
-    )
+    position, _ = camera.camera_fit_coords(bpy.context.evaluated_depsgraph_get(), coordinates)
     low, high = corners(subject)
     if view.closeness > 1:
         spot = Vector(low[i] + (high[i] - low[i]) * view.aim[i] for i in range(3))

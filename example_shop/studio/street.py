@@ -117,8 +117,11 @@ def photograph(photo: StreetPhoto, folder: Path) -> Row:
     azimuth = chance.uniform(-35, 35)
     for place, other in enumerate(photo.others):
         # The first stands before the item and hides a part of it, the others beside and behind.
-        bearing = azimuth + (chance.choice((-1, 1)) * chance.uniform(38, 55) if place == 0 else
-                             chance.uniform(80, 280))
+        bearing = azimuth + (
+            chance.choice((-1, 1)) * chance.uniform(38, 55)
+            if place == 0
+            else chance.uniform(80, 280)
+        )
         own = other.design.shape
         width = max(own.get("radius", 0), own.get("width", 0) / 2, own.get("belly", 0), 0.05)
         away = size * chance.uniform(0.4, 0.55) + width
@@ -127,8 +130,11 @@ def photograph(photo: StreetPhoto, folder: Path) -> Row:
     stage.furnish(size, chance.choice(WALLS), chance.choice(TOPS), on_table=table)
     light = chance.choice(LIGHTS)
     stage.light_room(size, light.around, light.lamp, side=chance.choice((-1, 1)))
-    elevation = chance.uniform(35, 55) if photo.target.design.kind.name in FLAT else (
-        chance.uniform(14, 38))
+    elevation = (
+        chance.uniform(35, 55)
+        if photo.target.design.kind.name in FLAT
+        else (chance.uniform(14, 38))
+    )
     stage.hold_phone(
         subject,
         azimuth,

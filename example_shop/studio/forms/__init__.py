@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..designs import Design
-from . import tableware, textiles, vessels
+from . import furniture, lamps, tableware, textiles, vessels
 
-BUILDERS: dict[str, Callable[[Design], None]] = {**tableware.BUILDERS, **vessels.BUILDERS, **textiles.BUILDERS}
+BUILDERS: dict[str, Callable[[Design], None]] = {
+    **tableware.BUILDERS,
+    **vessels.BUILDERS,
+    **textiles.BUILDERS,
+}
 """The builder of each kind, by the kind's name."""

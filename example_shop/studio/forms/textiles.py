@@ -119,9 +119,7 @@ def _rounded(u: float, half_x: float, half_y: float) -> tuple[float, float]:
     straight_x, straight_y, bend = half_x - radius, half_y - radius, radius * math.pi / 2
     way = u * 4 * (straight_x + straight_y + bend)
     # From the middle of the back, quarter by quarter.
-    for turn, (long, short) in enumerate(
-        ((straight_x, straight_y), (straight_y, straight_x)) * 2
-    ):
+    for turn, (long, short) in enumerate(((straight_x, straight_y), (straight_y, straight_x)) * 2):
         if way <= long:
             x, y = way, short + radius
         elif way <= long + bend:
@@ -149,8 +147,13 @@ def basket(design: Design) -> None:
     )
     inside = Finish(design.finish.material, design.finish.colour)
     vessel("basket", outline, design.finish, thickness=0.01, inside=inside, floor=0.01)
-    rim = [(radius, height - 0.008), (radius + 0.006, height), (radius - 0.004, height + 0.008),
-           (radius - 0.014, height), (radius - 0.01, height - 0.008)]
+    rim = [
+        (radius, height - 0.008),
+        (radius + 0.006, height),
+        (radius - 0.004, height + 0.008),
+        (radius - 0.014, height),
+        (radius - 0.01, height - 0.008),
+    ]
     lathe("rim", rim, inside)
     if shape.get("ears"):
         for turn in (0, 180):
@@ -159,8 +162,12 @@ def basket(design: Design) -> None:
             move(ear, turn=(0.0, 0.0, turn))
     if shape.get("bow"):
         bow = arc((0.0, 0.0, height * 0.9), radius * 0.97, 0, 180, steps=40)
-        tube("bow", [(x, y, height * 0.9 + (z - height * 0.9) * 1.25) for x, y, z in bow],
-             radius * 0.06, design.accent)
+        tube(
+            "bow",
+            [(x, y, height * 0.9 + (z - height * 0.9) * 1.25) for x, y, z in bow],
+            radius * 0.06,
+            design.accent,
+        )
 
 
 BUILDERS = {"cushion": cushion, "rug": rug, "tote bag": tote_bag, "basket": basket}

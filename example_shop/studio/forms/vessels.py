@@ -72,8 +72,14 @@ def plant_pot(design: Design) -> None:
             (radius, height - collar + 0.002),
             (radius * 1.03, height),
         ]
-        saucer = [(0.0, 0.0), (foot * 1.1, 0.0), (foot * 1.35, 0.024), (foot * 1.28, 0.024),
-                  (foot * 1.08, 0.01), (0.0, 0.01)]
+        saucer = [
+            (0.0, 0.0),
+            (foot * 1.1, 0.0),
+            (foot * 1.35, 0.024),
+            (foot * 1.28, 0.024),
+            (foot * 1.08, 0.01),
+            (0.0, 0.01),
+        ]
         lathe("saucer", saucer, Finish(design.finish.material, design.finish.colour))
     else:
         outline = [
@@ -103,9 +109,9 @@ def _plant(soil: float, height: float, chance: random.Random) -> None:
         turn = number * 137.5
         length, bend = height * chance.uniform(1.0, 1.6), chance.uniform(0.3, 0.9)
 
-        def surface(u: float, v: float, length: float = length, bend: float = bend) -> tuple[
-            float, float, float
-        ]:
+        def surface(
+            u: float, v: float, length: float = length, bend: float = bend
+        ) -> tuple[float, float, float]:
             width = length * 0.1 * math.sin(math.pi * min(v * 0.92 + 0.06, 1.0)) ** 0.8
             across = (u - 0.5) * 2 * width
             reach = length * v * math.sin(bend * v)
@@ -120,8 +126,13 @@ def candle(design: Design) -> None:
     shape = design.shape
     height, radius = shape["height"], shape["radius"]
     if shape["holder"]:
-        vessel("cup", [(radius * 0.95, 0.0), (radius, 0.004), (radius, height)], design.finish,
-               thickness=0.004, floor=0.006)
+        vessel(
+            "cup",
+            [(radius * 0.95, 0.0), (radius, 0.004), (radius, height)],
+            design.finish,
+            thickness=0.004,
+            floor=0.006,
+        )
         top = height * 0.8
         lathe("wax", [(radius - 0.004, top), (0.0, top - 0.001)], design.accent)
     else:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import tableware, textiles, vessels
+from . import furniture, lamps, tableware, textiles, vessels
 
-KINDS = (*tableware.KINDS, *vessels.KINDS, *textiles.KINDS)
+KINDS = (*tableware.KINDS, *vessels.KINDS, *textiles.KINDS, *lamps.KINDS, *furniture.KINDS)

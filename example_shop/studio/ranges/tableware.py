@@ -137,9 +137,7 @@ BOWL = Kind(
             accent=CLAY,
             variants=(
                 *colourways("wood", "oak", "walnut", "ash"),
-                *sized(
-                    colourways("wood", "walnut"), "small", height=0.06, radius=0.08, foot=0.05
-                ),
+                *sized(colourways("wood", "walnut"), "small", height=0.06, radius=0.08, foot=0.05),
             ),
         ),
         Family(

@@ -167,7 +167,9 @@ TOTE = Kind(
             accent=LEATHER,
             variants=(
                 *colourways("leather", "cognac"),
-                *colourways("leather", "black", "forest", "plum", accent=Finish("leather", "black")),
+                *colourways(
+                    "leather", "black", "forest", "plum", accent=Finish("leather", "black")
+                ),
             ),
         ),
         Family(
