@@ -11,5 +11,7 @@ BUILDERS: dict[str, Callable[[Design], None]] = {
     **tableware.BUILDERS,
     **vessels.BUILDERS,
     **textiles.BUILDERS,
+    **lamps.BUILDERS,
+    **furniture.BUILDERS,
 }
 """The builder of each kind, by the kind's name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..designs import Design, Finish
-from ..meshes import Point, arc, box, curve, grid, lathe, move, tube
+from ..meshes import Point, box, curve, grid, lathe, move, tube
 
 
 def _slab(name: str, radius: float, bottom: float, top: float, finish: Finish, soft: float) -> None:
