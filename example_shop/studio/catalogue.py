@@ -71,17 +71,19 @@ def sessions(kinds: Sequence[Kind], seed: int) -> Iterator[Session]:
         count = min(chance.choice(MORE_VIEWS), len(others))
         chosen = chance.sample(others, count)
         views = (first, *(view for view in others if view in chosen))
-        yield Session(design, views, _backdrop(design, chance), own)
+        yield Session(design, views, _backdrop(design, views, chance), own)
 
 
-def _backdrop(design: Design, chance: random.Random) -> Backdrop:
+def _backdrop(design: Design, views: Sequence[View], chance: random.Random) -> Backdrop:
     # What is white itself would vanish before white, and so would a lit shade.
     pale = design.finish.colour in ("white", "marble") or design.finish.material == "paper"
     white = 0.0 if pale else 0.62
     draw = chance.random()
     if draw < white:
         return Backdrop("white")
-    if draw < white + (1 - white) * 0.6:
+    # A room's wall would be between the camera and the back of a product.
+    behind = any(abs(view.azimuth) > 100 for view in views)
+    if draw < white + (1 - white) * 0.6 or behind:
         choices = [paper for paper in PAPERS if paper != design.finish.colour]
         return Backdrop("paper", chance.choice(choices))
     choices = [wall for wall in WALLS if wall != design.finish.colour]
