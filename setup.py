@@ -63,6 +63,7 @@ setup(
             *CELERY,
             *DRF,
             *EMBEDDED,
+            "axe-playwright-python",
             "build",
             "django-stubs",
             "mypy",

@@ -3,7 +3,6 @@
 One of them alone: pytest --noconftest --ds=example_shop.settings tests/shop/pages.py
 """
 
-import csv
 import os
 import subprocess
 import sys
@@ -11,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cardigan_reco import images
 from tests import postgres
 
 ROOT = Path(__file__).parent.parent
-CATALOGUE = ROOT / "example_shop" / "catalogue"
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -46,13 +43,3 @@ def test_migrations_are_complete(tmp_path: Path) -> None:
     done = run(tmp_path, "manage.py", "makemigrations", "--check", "--dry-run")
 
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_catalogue_in_the_repository_is_whole() -> None:
-    with (CATALOGUE / "catalogue.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-
-    assert {row["file"] for row in rows} == {file.name for file in CATALOGUE.glob("*.jpg")}
-    assert len({row["name"] for row in rows}) == len({row["product"] for row in rows}) > 48
-    for row in rows:
-        assert images.load((CATALOGUE / row["file"]).read_bytes()).size == (384, 384)
