@@ -18,7 +18,7 @@ from .filters import Filters
 from .models import Category, Product, ProductImage, ProductImageEmbedding, ProductQuerySet
 
 PRODUCTS_A_PAGE = 24
-PRODUCTS_AT_HOME = 8
+PRODUCTS_AT_HOME = 12
 LOOK_ALIKES = 24
 
 
