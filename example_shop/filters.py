@@ -6,19 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
-from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, OrderBy
 from django.http import QueryDict
 
+from . import text_search
 from .listings import HIGHEST_PRICE
 from .models import ProductQuerySet
 
 LONGEST_SEARCH = 200
-MOST_WORDS = 10
 MOST_VALUES = 20
 LONGEST_VALUE = 100
-SEARCHED = ("name", "brand", "description", "colour", "material")
-ORDERS = {
+ORDERS: dict[str, tuple[str, list[str | OrderBy]]] = {
     "match": ("Best match", ["-rank", "name", "pk"]),
     "name": ("Name", ["name", "pk"]),
     "price": ("Price, lowest first", [F("price").asc(nulls_last=True), "name", "pk"]),
@@ -63,7 +61,7 @@ class Filters:
             lowest, highest = highest, lowest
         sort = asked.get("sort", "")
         if sort not in ORDERS or (sort == "match" and not search):
-            sort = "match" if search else "name"
+            sort = _default_sort(search)
         return cls(
             search=search,
             colours=_values(asked.getlist("colour")),
@@ -98,23 +96,21 @@ class Filters:
     @property
     def parameters(self) -> QueryDict:
         """What of the address was understood; links to other pages of the list carry it."""
+        sort = "" if self.sort == _default_sort(self.search) else self.sort
+        lists = {
+            "q": [self.search],
+            "colour": self.colours,
+            "material": self.materials,
+            "min": ["" if self.lowest is None else str(self.lowest)],
+            "max": ["" if self.highest is None else str(self.highest)],
+            "stock": ["1" if self.in_stock else ""],
+            "sort": [sort],
+        }
         parameters = QueryDict(mutable=True)
-        for name, value in (
-            ("q", self.search),
-            *(("colour", colour) for colour in self.colours),
-            *(("material", material) for material in self.materials),
-            ("min", self.lowest),
-            ("max", self.highest),
-            ("stock", "1" if self.in_stock else ""),
-            ("sort", "" if self.sort == Filters(search=self.search).default_sort else self.sort),
-        ):
-            if value not in ("", None):
-                parameters.appendlist(name, str(value))
+        for name, values in lists.items():
+            if any(values):
+                parameters.setlist(name, list(values))
         return parameters
-
-    @property
-    def default_sort(self) -> str:
-        return "match" if self.search else "name"
 
     @property
     def chips(self) -> list[Chip]:
@@ -150,25 +146,12 @@ class Filters:
         if self.in_stock:
             products = products.filter(stock__gt=0)
         if self.search:
-            products = _search(products, self.search)
+            products = text_search.find(products, self.search)
         return products
 
 
-def _search(products: ProductQuerySet, search: str) -> ProductQuerySet:
-    # The full text finds "mugs" by "mug" and ranks; the parts find "terra" in "terracotta".
-    names = SearchVector("name", weight="A", config="english")
-    facts = SearchVector("colour", "material", "category__name", weight="B", config="english")
-    text = SearchVector("brand", "description", weight="C", config="english")
-    query = SearchQuery(search, search_type="websearch", config="english")
-    parts = Q()
-    for word in search.split()[:MOST_WORDS]:
-        held = Q(category__name__icontains=word)
-        for field in SEARCHED:
-            held |= Q(**{f"{field}__icontains": word})
-        parts &= held
-    vector = names + facts + text
-    found = products.annotate(vector=vector, rank=SearchRank(vector, query))
-    return found.filter(Q(vector=query) | parts)
+def _default_sort(search: str) -> str:
+    return "match" if search else "name"
 
 
 def _choices(products: ProductQuerySet, field: str, chosen: tuple[str, ...]) -> list[Choice]:

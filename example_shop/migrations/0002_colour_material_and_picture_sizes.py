@@ -1,9 +1,11 @@
+from django.apps.registry import Apps
 from django.core.files.images import get_image_dimensions
 from django.core.files.storage import default_storage
 from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
-def measure_pictures(apps, schema_editor):
+def measure_pictures(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Writes the size of each picture that is there already."""
     pictures = apps.get_model("shop", "ProductImage")._base_manager.using(
         schema_editor.connection.alias
