@@ -12,8 +12,8 @@ from cardigan_reco.admin import EmbeddingAdmin
 
 from .models import Category, Product, ProductImage, ProductImageEmbedding
 
-admin.site.site_header = "Example shop"
-admin.site.site_title = "Example shop"
+admin.site.site_header = "Cardigan Home"
+admin.site.site_title = "Cardigan Home"
 admin.site.register(ProductImageEmbedding, EmbeddingAdmin)
 
 
@@ -46,10 +46,10 @@ class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("picture", "name", "brand", "category", "price", "stock", "published")
     list_display_links = ("picture", "name")
     list_editable = ("stock", "published")
-    list_filter = ("published", "category")
+    list_filter = ("published", "category", "colour", "material")
     list_select_related = ("category",)
     list_per_page = 50
-    search_fields = ("name", "brand", "reference", "description")
+    search_fields = ("name", "brand", "reference", "description", "colour", "material")
     prepopulated_fields = {"slug": ("name",)}
     autocomplete_fields = ("category",)
     inlines = (ProductImageInline,)

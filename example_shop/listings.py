@@ -51,6 +51,8 @@ class Listing:
     category: str
     brand: str
     description: str
+    colour: str
+    material: str
     price: Decimal | None
     stock: int
     published: bool
@@ -111,6 +113,8 @@ def _parse(line: int, row: Mapping[str, str]) -> tuple[Listing, ListedPicture]:
         category=row.get("category", "")[:100],
         brand=row.get("brand", "")[:100],
         description=row.get("description", ""),
+        colour=_colour(row)[:50],
+        material=row.get("material", "")[:100],
         price=_price(row.get("price", "")),
         stock=_stock(row.get("stock", "")),
         published=_published(row.get("published", "")),
@@ -122,6 +126,12 @@ def _readable(reference: str) -> str:
     text = re.sub(r"\.\w{3,4}$", "", reference.rsplit("/", 1)[-1])
     text = re.sub(r"[\W_]+", " ", text).strip()
     return text[:1].upper() + text[1:] or "Product"
+
+
+def _colour(row: Mapping[str, str]) -> str:
+    # In a row with the view "colour" that column says what sets the picture apart.
+    own = "" if row.get("view") == "colour" else row.get("colour", "")
+    return own or row.get("base_colour", "")
 
 
 def _detail(row: Mapping[str, str]) -> str:

@@ -132,6 +132,8 @@ def _save_product(product: Product, listing: Listing, category: Category | None)
         "name": listing.name,
         "brand": listing.brand,
         "description": listing.description,
+        "colour": listing.colour,
+        "material": listing.material,
         "price": listing.price,
         "stock": listing.stock,
         "published": listing.published,
@@ -170,7 +172,8 @@ def _save_picture(image: ProductImage, picture: ReadPicture, position: int) -> s
     former = image.original.name
     image.alt_text, image.position = alt_text, position
     name = f"{image.product.slug[:80]}-{position + 1}{picture.suffix}"
-    image.original.save(name, ContentFile(picture.data), save=False)
+    # Django measures only content that has a name.
+    image.original.save(name, ContentFile(picture.data, name), save=False)
     image.save()
     if former and former != image.original.name:
         _delete_on_commit(former)

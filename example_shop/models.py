@@ -48,6 +48,8 @@ class Product(models.Model):
         Category, models.SET_NULL, null=True, blank=True, related_name="products"
     )
     description = models.TextField(blank=True)
+    colour = models.CharField(max_length=50, blank=True)
+    material = models.CharField(max_length=100, blank=True)
     price = models.DecimalField(
         max_digits=10, decimal_places=2, null=True, blank=True, help_text="Empty: on request."
     )
@@ -75,7 +77,12 @@ class Product(models.Model):
 
 class ProductImage(models.Model):
     product = models.ForeignKey(Product, models.CASCADE, related_name="images")
-    original = models.ImageField("picture", upload_to="products")
+    original = models.ImageField(
+        "picture", upload_to="products", width_field="width", height_field="height"
+    )
+    # A browser that knows the size keeps the room free, and the page doesn't jump.
+    width = models.PositiveIntegerField(null=True, editable=False)
+    height = models.PositiveIntegerField(null=True, editable=False)
     position = models.PositiveIntegerField(default=0)
     alt_text = models.CharField(
         max_length=250, blank=True, help_text="What the picture shows. Empty: the product's name."

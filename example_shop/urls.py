@@ -5,9 +5,13 @@ from django.urls import path
 from . import views
 
 urlpatterns = [
-    path("", views.product_list, name="products"),
+    path("", views.home, name="home"),
+    path("products/", views.product_list, name="products"),
     path("category/<slug:slug>/", views.product_list, name="category"),
     path("product/<slug:slug>/", views.product_page, name="product"),
+    path("look-alikes/<int:pk>/", views.look_alikes, name="look-alikes"),
+    path("photo/", views.photo, name="photo"),
+    path("photo/<path:file>", views.street_photo, name="street-photo"),
     path("admin/", admin.site.urls),
     # A demo has no web server in front of it; a real shop serves these two without Django.
     path("static/<path:path>", serve_static, {"insecure": True}),

@@ -1,4 +1,6 @@
-"""The demo's shelf in a real browser, on a desktop and on a phone."""
+"""The demo's pages in a real browser, on a desktop and on phones: they work, fit and are open
+to all, as far as axe-core can tell.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.test_demo import running_demo
@@ -67,7 +71,7 @@ def test_the_shelf_is_seen_and_leads_on(page: Page, product_page: str) -> None:
         picture.scroll_into_view_if_needed()
         picture.evaluate("image => image.decode()")
         assert picture.get_attribute("alt")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert fits(page)
     name = pictures.first.get_attribute("alt")
     shelf.get_by_role("link", name=name, exact=True).click()
     page.wait_for_url(lambda url: url != product_page)
@@ -75,7 +79,69 @@ def test_the_shelf_is_seen_and_leads_on(page: Page, product_page: str) -> None:
     assert complaints == []
 
 
-def test_a_catalogue_page_fits_the_screen(page: Page, product_page: str) -> None:
-    page.goto(product_page.split("/product/")[0])
-    assert page.get_by_role("heading", level=1).inner_text() == "All products"
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+def test_from_the_start_to_a_neighbour_on_the_shelf(page: Page, product_page: str) -> None:
+    page.goto(site(product_page))
+    page.get_by_role("region", name="Categories").get_by_role("link").first.click()
+    if not page.get_by_role("button", name="Show products").is_visible():
+        page.locator("summary", has_text="Filters").click()
+    page.get_by_label("In stock only").check()
+    page.get_by_label("To", exact=True).fill("9999")
+    page.get_by_role("button", name="Show products").click()
+    page.get_by_label("Sort by").select_option(label="Price, highest first")
+    page.get_by_role("button", name="Sort").click()
+    assert re.search(r"/category/[\w-]+/\?min=&max=9999&stock=1&sort=-price$", page.url)
+    page.get_by_role("list", name="Active filters").get_by_role("link").first.click()
+    assert page.url.endswith("?stock=1&sort=-price")
+    assert fits(page)
+    page.locator("a.card").first.click()
+    assert "/product/" in page.url
+    neighbour = page.get_by_role("region", name="Similar products").get_by_role("link").first
+    name = neighbour.get_by_role("img").get_attribute("alt")
+    neighbour.click()
+    page.wait_for_url(lambda url: name is not None and url != product_page)
+    assert page.get_by_role("heading", level=1).inner_text() == name
+    page.get_by_role("link", name=re.compile("More like this picture")).first.click()
+    assert page.get_by_role("heading", level=1).inner_text() == "More like this picture"
+    assert page.locator("a.card").count() > 8
+
+
+def test_the_search_works_without_a_mouse(page: Page, product_page: str) -> None:
+    page.goto(site(product_page))
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.get_by_label("Search for products").focus()
+    page.keyboard.type("bowl")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/products/?q=bowl")
+    assert page.locator("a.card").count() > 1
+    assert page.get_by_label("Search for products").input_value() == "bowl"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_each_kind_of_page_is_open_to_all(
+    browser: Browser, product_page: str, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    home = site(product_page)
+    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page.goto(product_page)
+    alike = page.locator("a.more").first.get_attribute("href")
+    page.goto(home)
+    category = page.locator("a.tile").first.get_attribute("href")
+    filtered = f"{category}?stock=1&min=1&sort=price"
+    lists = ["/products/", category, filtered, "/products/?q=bowl", "/products/?q=bowl&min=99999"]
+    for path in ["/", *lists, product_page.removeprefix(home), alike, "/photo/", "/nothing/"]:
+        page.goto(f"{home}{path}")
+        violations = Axe().run(page).response["violations"]
+        found = [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations]
+        assert found == [], path
+        assert fits(page), path
+    page.close()
+
+
+def site(address: str) -> str:
+    return address.split("/product/")[0]
+
+
+def fits(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))

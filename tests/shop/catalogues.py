@@ -228,3 +228,24 @@ def test_the_command_tells_what_it_did(folder: Path) -> None:
     assert err.getvalue() == "Rows left out: 1\n  line 3: d.jpg: no such file\n"
     with pytest.raises(CommandError, match="There is no folder"):
         call_command("load_catalogue", folder / "nothing", file)
+
+
+def test_colour_and_material_are_facts_of_the_product(folder: Path) -> None:
+    header = "file,product,view,colour,base_colour,material"
+    rows = ("a.jpg,mug,main,Sage,green,stoneware", "b.jpg,mug,colour,Red,,", "c.png,bowl,,,blue,")
+    file = listed(folder, *rows, header=header)
+    loading.load(folder, file, quiet=True)
+
+    assert list(Product.objects.order_by("-name").values_list("colour", "material")) == [
+        ("Sage", "stoneware"),
+        ("blue", ""),
+    ]
+    assert [image.alternative for image in Product.objects.get(name="Mug").images.all()] == [
+        "Mug",
+        "Mug, red",
+    ]
+    file = listed(folder, "c.png,bowl,colour,Red,,linen", header=header)
+    assert loading.load(folder, file, quiet=True).products["changed"] == 1
+    bowl = Product.objects.get(name="Bowl")
+    assert (bowl.colour, bowl.material) == ("", "linen")
+    assert list(bowl.images.values_list("width", "height")) == [(32, 32)]

@@ -59,7 +59,7 @@ def test_the_list_shows_what_is_published(client: Client) -> None:
     add("Mug")
     add("Hidden", published=False)
     add("Gone", stock=0)
-    page = client.get("/").content.decode()
+    page = client.get("/products/").content.decode()
 
     assert 'href="/product/mug/"' in page
     assert "sold out" in page
@@ -72,11 +72,11 @@ def test_pages_and_categories(client: Client) -> None:
     for number in range(25):
         add(f"Mug{number}", pictures=0)
 
-    assert "Mug9" in client.get("/?page=2").content.decode()
+    assert "Mug9" in client.get("/products/?page=2").content.decode()
     assert "Mug9" in client.get("/category/kitchen/?page=2").content.decode()
-    assert "Mug9" in client.get("/?page=99").content.decode()
-    assert client.get("/?page=nonsense").status_code == 200
-    assert "Empty" not in client.get("/").content.decode()
+    assert "Mug9" in client.get("/products/?page=99").content.decode()
+    assert client.get("/products/?page=nonsense").status_code == 200
+    assert "Empty" not in client.get("/products/").content.decode()
     assert client.get("/category/nowhere/").status_code == 404
 
 
@@ -119,7 +119,7 @@ def test_unpublished_and_unknown_products_have_the_shops_404(client: Client) -> 
 def test_names_are_escaped(client: Client) -> None:
     mug = add("Mug")
     Product.objects.filter(pk=mug.pk).update(name="<script>alert(1)</script>")
-    for address in ("/", mug.get_absolute_url()):
+    for address in ("/", "/products/", mug.get_absolute_url()):
         assert "<script>" not in client.get(address).content.decode()
 
 
@@ -127,13 +127,15 @@ def test_the_number_of_queries_is_constant(client: Client) -> None:
     mug = add("Mug")
     add("Bowl")
     call_command("encode_images")
-    few = queries(client, "/"), queries(client, mug.get_absolute_url())
+    image = mug.images.get()
+    addresses = ("/", "/products/", mug.get_absolute_url(), f"/look-alikes/{image.pk}/")
+    few = [queries(client, address) for address in addresses]
     for number in range(10):
         add(f"Plate{number}", pictures=3)
     call_command("encode_images")
 
-    assert (queries(client, "/"), queries(client, mug.get_absolute_url())) == few
-    assert few[0] == 4
+    assert [queries(client, address) for address in addresses] == few
+    assert few == [4, 6, 11, 12]
 
 
 def test_the_admin_lists_products_with_thumbnails(admin_client: Client) -> None:
