@@ -99,7 +99,7 @@ def rows(found: Sequence[Session]) -> Iterator[Row]:
         for view in session.views:
             yield {
                 "file": session.file(view),
-                "view": "main" if view is session.views[0] else view.name,
+                "view": words.VIEWS.get(view.name, view.name),
                 "product": session.reference,
                 "name": words.name(design),
                 "category": design.kind.category,

@@ -36,6 +36,8 @@ COLOURS = {
 """The colour of materials that bring their own."""
 WITH_NAME = ("wood", "metal", "brushed")
 """Materials that are called by their colour: oak, brass."""
+VIEWS = {"front": "main", "top": "from above", "detail": "close-up"}
+"""What the catalogue calls a view, where that is another word; the first picture is "main"."""
 SIZES = {"small": Decimal("0.7"), "large": Decimal("1.4")}
 
 
