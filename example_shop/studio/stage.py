@@ -48,64 +48,6 @@ def clear() -> None:
     world.node_tree.nodes["Background"].inputs["Color"].default_value = (1, 1, 1, 1)
 
 
-def furnish(size: float, wall: str, top: Finish, *, on_table: bool) -> None:
-    """Puts a room around things that stand on z = 0: on a table in it, or on its floor."""
-    floor = -0.74 if on_table else 0.0
-    if on_table:
-        box("table", (max(1.2, size * 4), max(0.7, size * 2.4), 0.03), (0, 0, -0.015), top)
-    boards = grid(
-        "floor",
-        lambda u, v: ((u - 0.5) * 9, (v - 0.5) * 9, floor),
-        Finish("wood", "oak") if on_table else top,
-        columns=1,
-        rows=1,
-        extent=(9, 9),
-    )
-    boards.location.z -= 0.001
-    back = max(0.8, size * 1.5)
-    box("wall", (9, 0.05, 4), (0, back, floor + 2), Finish("matt", wall))
-    box("skirting", (9, 0.08, 0.1), (0, back, floor + 0.05), Finish("lacquer", "white"))
-    box("frame", (0.5, 0.03, 0.65), (-0.25, back - 0.03, 0.62), Finish("wood", "walnut"))
-    box("print", (0.42, 0.035, 0.57), (-0.25, back - 0.032, 0.62), Finish("linen", "ivory"))
-    box("curtain", (0.5, 0.1, 3), (1.5, back - 0.1, floor + 1.6), Finish("linen", "sand"))
-
-
-def light_room(size: float, around: float, lamp: float, *, side: int) -> None:
-    """Lights a room from all around, in the world's units, and by a lamp or window on a side."""
-    tree = bpy.context.scene.world.node_tree
-    tree.nodes["Background"].inputs["Strength"].default_value = around
-    light = bpy.data.lights.new("window", "AREA")
-    light.size = size * 1.1
-    light.energy = lamp * size * size * 2
-    holder = bpy.data.objects.new("window", light)
-    holder.location = Vector((side * 2.0, -1.0, 1.9)) * size
-    holder.rotation_euler = holder.location.to_track_quat("Z", "Y").to_euler()
-    bpy.context.scene.collection.objects.link(holder)
-
-
-def hold_phone(
-    subject: list[Vector],
-    azimuth: float,
-    elevation: float,
-    *,
-    fill: float,
-    off: tuple[float, float],
-    roll: float,
-) -> None:
-    """Looks at the subject with a phone's wide lens; angles in degrees.
-
-    The subject takes up the share `fill` of the picture and is off its middle by shares of it.
-    """
-    camera = _camera(30)
-    aim(View("phone", azimuth, elevation), subject)
-    low, high = corners(subject)
-    centre = (low + high) / 2
-    camera.location = centre + (camera.location - centre) * (FILL / fill)
-    camera.rotation_euler.rotate_axis("Z", math.radians(roll))
-    camera.data.shift_x, camera.data.shift_y = off
-    bpy.context.view_layer.update()
-
-
 def prepare(backdrop: Backdrop, seed: int) -> None:
     """Puts the backdrop, the lights and a camera around the product that is in the scene."""
     scene = bpy.context.scene
@@ -140,7 +82,7 @@ def prepare(backdrop: Backdrop, seed: int) -> None:
             Finish("lacquer", "white"),
         )
     _lights(size, (low + high) / 2, 0.45 if white else 1.0)
-    _camera(75)
+    camera_with(75)
 
 
 def aim(view: View, subject: list[Vector]) -> None:
@@ -169,6 +111,16 @@ def aim(view: View, subject: list[Vector]) -> None:
         camera.location = position + away * distance * (1 / FILL - 1)
     camera.data.clip_start = distance / 100
     camera.data.clip_end = distance * 100
+
+
+def camera_with(lens: float) -> Object:
+    """Adds the camera that renders; the focal length is in millimetres, on 36 mm of film."""
+    scene = bpy.context.scene
+    camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
+    camera.data.lens = lens
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+    return camera
 
 
 def render(file: Path) -> None:
@@ -201,15 +153,6 @@ def corners(spots: list[Vector]) -> tuple[Vector, Vector]:
 def bounds() -> tuple[Vector, Vector]:
     """Returns the lowest and the highest corner of all that is in the scene."""
     return corners(points())
-
-
-def _camera(lens: float) -> Object:
-    scene = bpy.context.scene
-    camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
-    camera.data.lens = lens
-    scene.collection.objects.link(camera)
-    scene.camera = camera
-    return camera
 
 
 def _surround(tree: ShaderNodeTree, light: float, *, seen: float) -> None:

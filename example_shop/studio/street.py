@@ -91,7 +91,7 @@ def photograph(photo: StreetPhoto, folder: Path) -> Row:
     from bpy_extras.object_utils import world_to_camera_view
     from mathutils import Vector
 
-    from . import forms, stage
+    from . import forms, rooms, stage
 
     chance = random.Random(photo.target.seed)  # noqa: S311
     stage.clear()
@@ -127,15 +127,15 @@ def photograph(photo: StreetPhoto, folder: Path) -> Row:
         away = size * chance.uniform(0.4, 0.55) + width
         angle = math.radians(bearing)
         build(other.design, away * math.sin(angle), -away * math.cos(angle), chance.uniform(0, 360))
-    stage.furnish(size, chance.choice(WALLS), chance.choice(TOPS), on_table=table)
+    rooms.furnish(size, chance.choice(WALLS), chance.choice(TOPS), on_table=table)
     light = chance.choice(LIGHTS)
-    stage.light_room(size, light.around, light.lamp, side=chance.choice((-1, 1)))
+    rooms.light_room(size, light.around, light.lamp, side=chance.choice((-1, 1)))
     elevation = (
         chance.uniform(35, 55)
         if photo.target.design.kind.name in FLAT
         else (chance.uniform(14, 38))
     )
-    stage.hold_phone(
+    rooms.hold_phone(
         subject,
         azimuth,
         elevation,
