@@ -139,6 +139,8 @@ def test_choices_tell_what_would_remain() -> None:
         ("gold", 0, True),
         ("stoneware", 1, False),
     ]
+    searched = Filters.read(QueryDict("q=linen")).material_choices(shown)
+    assert [(c.value, c.size) for c in searched] == [("linen", 2)]
 
 
 def test_pages_keep_the_filters(client: Client) -> None:

@@ -249,3 +249,20 @@ def test_colour_and_material_are_facts_of_the_product(folder: Path) -> None:
     bowl = Product.objects.get(name="Bowl")
     assert (bowl.colour, bowl.material) == ("", "linen")
     assert list(bowl.images.values_list("width", "height")) == [(32, 32)]
+
+
+def test_pictures_from_before_they_had_a_size_are_measured(folder: Path, media: Path) -> None:
+    load(folder, "a.jpg,mug,Mug,,,,,,,,", "b.jpg,mug,,,,,,,,,", "c.png,mug,,,,,,,,,")
+    files = list(ProductImage.objects.values_list("original", flat=True))
+    call_command("migrate", "shop", "0001", verbosity=0)
+    try:
+        (media / files[1]).write_text("no picture")
+        (media / files[2]).unlink()
+    finally:
+        call_command("migrate", "shop", verbosity=0)
+
+    assert [(image.width, image.height) for image in ProductImage.objects.all()] == [
+        (32, 32),
+        (1, 1),
+        (1, 1),
+    ]
