@@ -253,7 +253,7 @@ def _introduce(address: str, seconds: float) -> None:
     lines = [
         "",
         f"The shop is up after {seconds:.0f} s:",
-        f"  All products   {address}/",
+        f"  The shop       {address}/",
         f"  A product      {address}{product.get_absolute_url()}" if product else "",
         f"  Admin          {address}/admin/   {ADMIN} / {ADMIN}, for this demo only",
         "",

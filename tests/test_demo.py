@@ -151,7 +151,7 @@ def test_a_picture_that_is_replaced_in_the_admin_changes_the_shelves(
     folder: Path, catalogue: tuple[str, str]
 ) -> None:
     with running_demo(folder, "--catalogue", *catalogue) as (_process, printed):
-        address = re.findall(r"All products +(http\S+)/", printed)[0]
+        address = re.findall(r"The shop +(http\S+)/", printed)[0]
         assert first_on_shelf(address, "red") != "green"
         replace_picture(address, "green", Path(catalogue[0], "red.jpg").read_bytes())
         started = time.monotonic()
