@@ -50,6 +50,12 @@ class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_select_related = ("category",)
     list_per_page = 50
     search_fields = ("name", "brand", "reference", "description", "colour", "material")
+    fieldsets = (
+        (None, {"fields": ("name", "slug", "category", "brand")}),
+        ("What it is like", {"fields": ("description", ("colour", "material"))}),
+        ("Selling", {"fields": (("price", "stock"), "published")}),
+        ("Catalogue file", {"fields": ("reference",), "classes": ("collapse",)}),
+    )
     prepopulated_fields = {"slug": ("name",)}
     autocomplete_fields = ("category",)
     inlines = (ProductImageInline,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from PIL import Image, UnidentifiedImageError
@@ -52,7 +53,7 @@ def read() -> list[StreetPhoto]:
         if sighting := _sighting(row):
             sightings.setdefault(row["file"], []).append(sighting)
     photos = (_photo(file, tuple(found)) for file, found in sightings.items())
-    return [photo for photo in photos if photo][:MOST_PHOTOS]
+    return list(islice((photo for photo in photos if photo), MOST_PHOTOS))
 
 
 def path(file: str) -> Path | None:

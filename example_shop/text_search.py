@@ -1,6 +1,8 @@
-"""The shop's search: words, and parts of words, in what is written of the products."""
+"""The shop's search: words, and beginnings of words, in what is written of the products."""
 
 from __future__ import annotations
+
+import re
 
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector
 from django.db.models import Q
@@ -8,7 +10,8 @@ from django.db.models import Q
 from .models import ProductQuerySet
 
 CONFIG = "english"
-FIELDS = ("name", "brand", "description", "colour", "material", "category__name")
+BEGINNINGS_IN = ("name", "brand", "colour", "material", "category__name")
+"""Not in the description: "red" is no word of it where a thing is "reduced"."""
 MOST_WORDS = 10
 
 
@@ -17,19 +20,21 @@ def find(products: ProductQuerySet, text: str) -> ProductQuerySet:
 
     `text` is as in a web search: several words, "a phrase", -without.
     """
-    # The full text finds "mugs" by "mug" and ranks; the parts find "terra" in "terracotta". The
-    # vectors are made anew for each search: nothing to keep up to date for a small shop.
+    # The full text finds "mugs" by "mug" and ranks; the beginnings find "terracotta" by "terra".
+    # The vectors are made anew for each search: nothing to keep up to date for a small shop.
     vector = (
         SearchVector("name", weight="A", config=CONFIG)
         + SearchVector("colour", "material", "category__name", weight="B", config=CONFIG)
         + SearchVector("brand", "description", weight="C", config=CONFIG)
     )
     query = SearchQuery(text, search_type="websearch", config=CONFIG)
-    parts = Q()
+    begun = Q()
     for word in text.split()[:MOST_WORDS]:
-        held = Q()
-        for field in FIELDS:
-            held |= Q(**{f"{field}__icontains": word})
-        parts &= held
+        # \m is PostgreSQL's for the beginning of a word.
+        pattern = rf"\m{re.escape(word)}"
+        anywhere = Q()
+        for field in BEGINNINGS_IN:
+            anywhere |= Q(**{f"{field}__iregex": pattern})
+        begun &= anywhere
     found = products.annotate(vector=vector, rank=SearchRank(vector, query))
-    return found.filter(Q(vector=query) | parts)
+    return found.filter(Q(vector=query) | begun)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.core.paginator import Paginator
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery, Window
-from django.db.models.functions import RowNumber
+from django.db.models.functions import MD5, RowNumber
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
@@ -26,12 +26,13 @@ def home(request: HttpRequest) -> HttpResponse:
     """Shows the categories and a few products of each."""
     categories = list(_categories())
     covers = ProductImage.objects.in_bulk([c.cover_pk for c in categories if c.cover_pk])  # type: ignore[attr-defined]
-    place = Window(RowNumber(), partition_by="category", order_by=["-created_at", "-pk"])
+    # Neither the newest nor the first names: those are one design in many colours.
+    place = Window(RowNumber(), partition_by="category", order_by=MD5("slug"))
     pictured = Exists(ProductImage.objects.filter(product=OuterRef("pk")))
     products = Product.objects.available().filter(pictured).annotate(place=place)
     context = {
         "tiles": [(category, covers.get(category.cover_pk)) for category in categories],  # type: ignore[attr-defined]
-        "products": products.order_by("place", "name").prefetch_related("images")[
+        "products": products.order_by("place", MD5("slug")).prefetch_related("images")[
             :PRODUCTS_AT_HOME
         ],
     }
@@ -74,7 +75,7 @@ def look_alikes(request: HttpRequest, pk: int) -> HttpResponse:
     """Shows the products that look like one picture."""
     images = ProductImage.objects.select_related("product").filter(product__published=True)
     image = get_object_or_404(images, pk=pk)
-    embedding = ProductImageEmbedding.objects.filter(source=image).first()
+    embedding = ProductImageEmbedding.objects.filter(source=image).defer("vector").first()
     found = recommendations.similar_to_picture(embedding, limit=LOOK_ALIKES) if embedding else []
     context = {"image": image, "product": image.product, "found": found}
     return render(request, "shop/look_alikes.html", context)
@@ -115,7 +116,7 @@ def _categories() -> QuerySet[Category]:
     return (
         Category.objects.annotate(
             size=Count("products", filter=Q(products__published=True)),
-            cover_pk=Subquery(covers.order_by("position", "product", "pk").values("pk")[:1]),
+            cover_pk=Subquery(covers.order_by("position", "product_id", "pk").values("pk")[:1]),
         )
         .filter(size__gt=0)
         .order_by("-size", "name")

@@ -105,6 +105,14 @@ def test_the_search_knows_words_and_their_parts(
     assert names(client, f"/products/?q={quote(search)}") == expected
 
 
+def test_the_end_of_a_word_finds_nothing(client: Client) -> None:
+    furnish("Alma", material="lacquered metal", description="Twice fired.")
+    furnish("Bodil", colour="red")
+
+    assert names(client, "/products/?q=red") == ["Bodil"]
+    assert names(client, "/products/?q=lacq") == ["Alma"]
+
+
 @pytest.mark.usefixtures("range_")
 def test_the_name_counts_most(client: Client) -> None:
     furnish("Zoe", description="A friend of Alma.")
