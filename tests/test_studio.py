@@ -86,7 +86,7 @@ def test_the_catalogue_is_small() -> None:
     files = [file for file in FOLDER.rglob("*") if file.is_file()]
 
     assert sum(file.stat().st_size for file in files) < 12_000_000
-    assert max(file.stat().st_size for file in FOLDER.glob("*.jpg")) <= 15_000
+    assert max(file.stat().st_size for file in FOLDER.glob("*.jpg")) <= 20_000
 
 
 def test_planted_double_listings_are_in_the_catalogue() -> None:
