@@ -132,7 +132,7 @@ def test_a_picture_that_is_changed_in_the_admin_changes_the_shelf(
     page.get_by_role("button", name="Log in").click()
     page.locator("#searchbar").fill(name)
     page.get_by_role("button", name="Search").click()
-    page.get_by_role("link", name=name, exact=True).click()
+    page.get_by_role("link", name=name, exact=True).first.click()
     inline = page.locator(".inline-related.has_original, tr.has_original")
     assert inline.get_by_role("img").count() == inline.count() > 0
     for checkbox in inline.get_by_role("checkbox").all()[1:]:
