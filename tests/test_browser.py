@@ -119,6 +119,18 @@ def test_the_search_works_without_a_mouse(page: Page, product_page: str) -> None
     assert page.get_by_label("Search for products").input_value() == "bowl"
 
 
+def test_long_words_fit_the_screen(page: Page, product_page: str) -> None:
+    home = site(product_page)
+    for address in (home, f"{home}/products/?stock=1&min=5", product_page):
+        page.goto(address)
+        page.evaluate("""
+            for (const text of document.querySelectorAll("h1, dd a, .name, .tile-name, .chips a,"
+                + ".categories a, .trail a, .cardigan-shelf-name"))
+                text.textContent = "x".repeat(70)
+        """)
+        assert fits(page), address
+
+
 def test_a_picture_that_is_changed_in_the_admin_changes_the_shelf(
     browser: Browser, product_page: str, tmp_path: Path
 ) -> None:
@@ -134,6 +146,7 @@ def test_a_picture_that_is_changed_in_the_admin_changes_the_shelf(
     page.get_by_role("button", name="Search").click()
     page.get_by_role("link", name=name, exact=True).first.click()
     inline = page.locator(".inline-related.has_original, tr.has_original")
+    inline.first.wait_for()
     assert inline.get_by_role("img").count() == inline.count() > 0
     for checkbox in inline.get_by_role("checkbox").all()[1:]:
         checkbox.check()
@@ -141,7 +154,7 @@ def test_a_picture_that_is_changed_in_the_admin_changes_the_shelf(
     Image.new("RGB", (400, 400), "blue").save(picture)
     inline.locator("input[type=file]").first.set_input_files(picture)
     page.get_by_role("button", name="Save", exact=True).first.click()
-    assert page.get_by_text("was changed successfully").is_visible()
+    page.get_by_text("was changed successfully").wait_for()
     deadline = time.monotonic() + 30
     page.goto(product_page)
     while shelf(page) == before:
