@@ -21,7 +21,8 @@ class Command(BaseCommand):
             metavar="CSV",
             type=Path,
             help="A row a picture. Columns: file, and if known product (the same for all pictures "
-            "of one product), name, category, brand, price, description, view, stock, published.",
+            "of one product), name, category, brand, colour, material, price, description, view, "
+            "stock, published.",
         )
         parser.add_argument(
             "--replace", action="store_true", help="remove the products of former catalogues"
