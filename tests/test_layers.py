@@ -23,7 +23,7 @@ PACKAGE = Path(cardigan_reco.__file__).parent
 LAYERS = [
     ["exceptions", "conf", "containers", "images"],
     ["encoders", "fields", "querysets"],
-    ["models"],
+    ["models", "training"],
     ["collection", "database", "queue"],
     ["encoding", "search", "overview"],
     ["recommendations"],

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import EncoderError, MissingExtra
+from . import quantisation
 from .preprocessing import Preprocessing
 from .weight_files import WeightFile, open_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FIRST = Path(__file__).parent / "weights" / "first.safetensors"
+BUNDLED = Path(__file__).parent / "weights" / "first.safetensors"
 """The bundle that comes with the package."""
 
 
@@ -32,8 +33,12 @@ class Bundle:
     """Length of the vectors."""
     preprocessing: Preprocessing
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the network's state dict on the CPU; raises as `WeightFile.tensors()` does."""
+        return quantisation.unpack(self.file.tensors())
 
-def read(path: str | Path = FIRST, *, sha256: str | None = None) -> Bundle:
+
+def read(path: str | Path = BUNDLED, *, sha256: str | None = None) -> Bundle:
     """Returns the bundle in a file; with `sha256` only if the file has this hash.
 
     Raises EncoderError when the file is missing, no safetensors, damaged, or describes no network.

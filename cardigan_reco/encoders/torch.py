@@ -36,7 +36,7 @@ class TorchEncoder(NetworkEncoder):
         Raises EncoderError when the file can't be used. Imports no torch.
         """
         super().__init__(device=device, batch_size=batch_size, threads=threads)
-        self._bundle = bundle.read(bundle.FIRST if weights is None else weights, sha256=sha256)
+        self._bundle = bundle.read(bundle.BUNDLED if weights is None else weights, sha256=sha256)
 
     @property
     def dimensions(self) -> int:
@@ -64,7 +64,7 @@ class TorchEncoder(NetworkEncoder):
             self._bundle.network, trunk=self._bundle.trunk, dimensions=self._bundle.dimensions
         )
         try:
-            network.load_state_dict(self._bundle.file.tensors())
+            network.load_state_dict(self._bundle.tensors())
         except RuntimeError as error:
             raise EncoderError(
                 f"The weights {self._bundle.file.path} don't fit {self._bundle.network} on "

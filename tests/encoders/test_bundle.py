@@ -45,7 +45,7 @@ def test_the_bundled_file_describes_itself():
     assert (read.network, read.trunk, read.dimensions) == ("SmallNet", "shufflenet_v2_x1_0", 512)
     assert read.preprocessing.resize == (128, 128)
     assert read.preprocessing.pad_to_square == (255, 255, 255)
-    assert read.file.sha256 == hashlib.sha256(bundle.FIRST.read_bytes()).hexdigest()
+    assert read.file.sha256 == hashlib.sha256(bundle.BUNDLED.read_bytes()).hexdigest()
 
 
 def test_the_right_hash_is_accepted_in_capitals_too(file):
@@ -138,7 +138,7 @@ def test_a_file_that_describes_no_network_is_refused(file, metadata, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"network": "BigNet"}, "Network 'BigNet' is unknown. Choices are: SmallNet."),
+        ({"network": "BigNet"}, "Network 'BigNet' is unknown. Choices are: AspectNet, SmallNet"),
         ({"trunk": "resnet51"}, "'resnet51' is no classification network .*resnet50"),
         ({}, "don't fit SmallNet on shufflenet_v2_x1_0: .*embedding.weight"),
     ],
@@ -150,7 +150,7 @@ def test_weights_that_fit_no_network_are_refused_at_the_first_use(file, shirt, c
 
 
 def test_a_file_that_changes_before_its_first_use_is_refused(file, shirt):
-    path = file(bundle.FIRST.read_bytes())
+    path = file(bundle.BUNDLED.read_bytes())
     encoder = TorchEncoder(path, device="cpu")
     path.write_bytes(safetensors({"bundle": json.dumps(GOOD)}))
     with pytest.raises(EncoderError, match="Restore the file"):

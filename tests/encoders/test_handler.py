@@ -114,5 +114,5 @@ def test_a_failed_build_is_tried_again(settings, tmp_path):
         handler["default"]
     from cardigan_reco.encoders import bundle
 
-    path.write_bytes(bundle.FIRST.read_bytes())
+    path.write_bytes(bundle.BUNDLED.read_bytes())
     assert handler["default"].dimensions == 512

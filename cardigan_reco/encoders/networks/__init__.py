@@ -11,7 +11,13 @@ from ...exceptions import EncoderError
 if TYPE_CHECKING:
     from torch import nn
 
-NETWORKS = {"SmallNet": "cardigan_reco.encoders.networks.smallnet.SmallNet"}
+_HERE = "cardigan_reco.encoders.networks"
+NETWORKS = {
+    "AspectNet": f"{_HERE}.aspectnet.AspectNet",
+    "SmallNet": f"{_HERE}.smallnet.SmallNet",
+    "SimNet": f"{_HERE}.simnet.SimNet",
+    "VisNet": f"{_HERE}.visnet.VisNet",
+}
 """Name -> dotted path of a module class that takes `trunk` and `dimensions`."""
 
 

@@ -1,0 +1,76 @@
+"""A network whose vector has a part for each aspect of likeness: kind, colour and design."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...exceptions import EncoderError
+from . import trunk as trunks
+
+SHARES = {"kind": 3 / 8, "colour": 1 / 8, "design": 4 / 8}
+"""Aspect -> its share of the dimensions, in the order of the parts."""
+
+
+class AspectNet(nn.Module):
+    """Maps (n, 3, height, width) to (n, dimensions), of length 1.
+
+    Each part has a fixed length, the square root of its aspect's weight, so that the cosine of two
+    pictures is the weighted mean of the cosines of their kinds, colours and designs. The weights
+    are kept with the state dict and can be changed after training.
+    """
+
+    weights: Tensor
+
+    def __init__(self, *, trunk: str = "regnet_x_400mf", dimensions: int = 512) -> None:
+        super().__init__()
+        headless = trunks.build(trunk)
+        self.trunk = headless.network
+        self.embedding = nn.Linear(headless.width, dimensions)
+        self.norm = nn.BatchNorm1d(dimensions)
+        self.aspects = _parts(dimensions)
+        self.register_buffer("weights", torch.full((len(SHARES),), 1 / len(SHARES)))
+
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Sets the share of each aspect in the similarity; they needn't add up to 1.
+
+        Raises EncoderError unless every aspect is given, none negative and one above 0.
+        """
+        if (
+            weights.keys() != SHARES.keys()
+            or min(weights.values()) < 0
+            or not any(weights.values())
+        ):
+            raise EncoderError(
+                f"The aspect weights are {dict(weights)}. Give a number from 0 for each of: "
+                f"{', '.join(SHARES)}; one must be above 0."
+            )
+        chosen = torch.tensor([weights[aspect] for aspect in SHARES])
+        self.weights.copy_(chosen / chosen.sum())
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Returns the embeddings."""
+        vectors = self.norm(self.embedding(self.trunk(pictures)))
+        lengths = self.weights.sqrt()
+        return torch.cat(
+            [
+                functional.normalize(vectors[:, part]) * length
+                for part, length in zip(self.aspects.values(), lengths, strict=True)
+            ],
+            dim=1,
+        )
+
+
+def _parts(dimensions: int) -> dict[str, slice]:
+    """Returns for each aspect which of the dimensions are its own."""
+    if dimensions < 8:
+        raise EncoderError(f"dimensions is {dimensions}. AspectNet needs 8 or more.")
+    parts, start, share = {}, 0, 0.0
+    for aspect, own in SHARES.items():
+        share += own
+        parts[aspect] = slice(start, round(share * dimensions))
+        start = parts[aspect].stop
+    return parts

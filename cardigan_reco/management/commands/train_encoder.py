@@ -1,0 +1,218 @@
+"""Trains an encoder on a shop's own pictures, or on any labelled ones."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from cardigan_reco import collection as collections
+from cardigan_reco import images
+from cardigan_reco.encoders import bundle
+from cardigan_reco.exceptions import CardiganError, MissingExtra
+
+if TYPE_CHECKING:
+    from django.db.models.fields.files import FieldFile
+
+    from cardigan_reco.training.examples import Example, Triplets
+    from cardigan_reco.training.run import Setting
+    from cardigan_reco.training.trainer import Result
+
+
+def _column(text: str) -> tuple[str, str | None, float]:
+    name, _, weight = text.partition(":")
+    name, _, aspect = name.partition("=")
+    try:
+        return name, aspect or None, float(weight or 1)
+    except ValueError as error:
+        raise ArgumentTypeError(
+            f"{text!r} is no COLUMN[=ASPECT][:WEIGHT], such as article_type=kind:0.5"
+        ) from error
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    try:
+        return name, float(weight)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is no NAME=NUMBER") from error
+
+
+# Options that are fields of the recipe under the same name.
+_RECIPE = (
+    "network",
+    "trunk",
+    "dimensions",
+    "loss",
+    "margin",
+    "mining",
+    "epochs",
+    "batch_size",
+    "sizes",
+    "learning_rate",
+    "patience",
+    "seed",
+    "precision",
+)
+
+
+class Command(BaseCommand):
+    help = (
+        "Trains an encoder on labelled pictures, triplets or a collection. Writes a bundle, a "
+        "model card and a report into a folder; started again with it, goes on where it was."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("folder", type=Path, help="For the bundle, the log and checkpoints.")
+        data = parser.add_argument_group("what it learns from")
+        data.add_argument(
+            "--data",
+            type=Path,
+            metavar="CSV",
+            help="picture[,group][,item][,split] and columns of classes; or "
+            "query,positive,negative.",
+        )
+        data.add_argument("--pictures", type=Path, help="Their folder; by default the CSV's.")
+        data.add_argument("--collection", help="Instead of --data: similar, or a model's label.")
+        data.add_argument(
+            "--column",
+            type=_column,
+            action="append",
+            default=[],
+            metavar="COLUMN[=ASPECT][:WEIGHT]",
+            help="Classes to learn; may be repeated. Aspects are AspectNet's.",
+        )
+        data.add_argument(
+            "--source-weight",
+            type=_weight,
+            action="append",
+            default=[],
+            metavar="SOURCE=NUMBER",
+            help="How often the pictures of a source are drawn.",
+        )
+        data.add_argument("--licence", default="", help="Of the pictures, for the model card.")
+        how = parser.add_argument_group("how it learns")
+        how.add_argument("--network", help="AspectNet, SmallNet, SimNet or VisNet.")
+        how.add_argument("--trunk", help="A classification network of torchvision.")
+        how.add_argument(
+            "--start-from", help="A bundle's path, or 'bundled': weights to begin with."
+        )
+        how.add_argument("--dimensions", type=int)
+        how.add_argument(
+            "--aspect-weight",
+            type=_weight,
+            action="append",
+            default=[],
+            metavar="ASPECT=NUMBER",
+            help="Share of an aspect in the similarity.",
+        )
+        how.add_argument("--loss", help="softmax, cosface, arcface, contrast, hinge, softpn ...")
+        how.add_argument("--margin", type=float, help="The hinge's g; 0.05 by default.")
+        how.add_argument("--mining", help="Negatives of triplets: random, semi-hard or hard.")
+        how.add_argument("--epochs", type=int)
+        how.add_argument("--batch-size", type=int)
+        how.add_argument("--sizes", type=int, nargs="+", help="Input sides, growing.")
+        how.add_argument("--learning-rate", type=float)
+        how.add_argument("--patience", type=int, help="Epochs without progress before it ends.")
+        how.add_argument("--seed", type=int)
+        where = parser.add_argument_group("where it runs")
+        where.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N.")
+        where.add_argument("--precision", help="auto, fp32, bf16 or fp16.")
+        where.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+        where.add_argument("--checkpoint-minutes", type=float, default=5)
+        where.add_argument("--tensorboard", action="store_true")
+        where.add_argument("--int8", action="store_true", help="Half the bundle's size.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            from cardigan_reco.training import run
+            from cardigan_reco.training.recipe import Recipe
+        except ModuleNotFoundError as error:
+            raise CommandError(str(MissingExtra("Training", "train"))) from error
+        try:
+            given = {name: options[name] for name in _RECIPE if options[name] is not None}
+            if "sizes" in given:
+                given["sizes"] = tuple(given["sizes"])
+            recipe = Recipe(
+                columns=tuple(options["column"]),
+                aspect_weights=dict(options["aspect_weight"]),
+                source_weights=dict(options["source_weight"]),
+                **given,
+            )
+            result = run.train(recipe, self._data(options), self._setting(options))
+        except CardiganError as error:
+            raise CommandError(str(error)) from error
+        if int(os.environ.get("RANK", "0")) == 0:
+            self._report(result, options["folder"])
+
+    def _data(self, options: dict[str, Any]) -> list[Example] | Triplets:
+        from cardigan_reco.training import examples
+
+        file, purpose = options["data"], options["collection"]
+        if (file is None) == (purpose is None):
+            raise CommandError("Give either --data CSV or --collection, what to learn from.")
+        if file is None:
+            return _of_collection(purpose)
+        pictures = options["pictures"] or file.parent
+        if examples.is_triplets(file):
+            return examples.triplets_from_csv(file, pictures)
+        return examples.from_csv(file, pictures)
+
+    def _setting(self, options: dict[str, Any]) -> Setting:
+        from cardigan_reco.training.run import Setting
+
+        start = options["start_from"]
+        return Setting(
+            folder=options["folder"],
+            device=options["device"],
+            threads=options["threads"],
+            checkpoint_minutes=options["checkpoint_minutes"],
+            start_from=bundle.BUNDLED if start == "bundled" else start and Path(start),
+            int8=options["int8"],
+            licence=options["licence"],
+            tensorboard=options["tensorboard"],
+            progress=options["verbosity"] > 0,
+        )
+
+    def _report(self, result: Result, folder: Path) -> None:
+        self.stdout.write(f"Best epoch: {result.epoch}")
+        if result.figures is not None:
+            for name, value in result.figures.values.items():
+                self.stdout.write(f"{name:<32} {value:.3f}")
+        self.stdout.write(
+            f"{folder} holds the encoder (encoder.safetensors), its model card (encoder.md; say "
+            "in it what the network is good and bad at) and the report (report.html)."
+        )
+
+
+def _of_collection(purpose: str) -> list[Example]:
+    """Returns the collection's pictures; those of one item are mates."""
+    from cardigan_reco.training.examples import Example
+
+    try:
+        if "." in purpose:
+            embedding = collections.labelled(purpose)
+        else:
+            embedding = collections.serving(purpose)
+    except LookupError as error:
+        raise CommandError(error.args[0]) from error
+    field = embedding.item_field
+    found = []
+    for source in embedding.source_model()._default_manager.order_by("pk").iterator():
+        file = getattr(source, embedding.image_field)
+        if file:
+            item = getattr(source, f"{field}_id") if field else source.pk
+            found.append(Example(read=_reader(file), name=file.name, item=str(item)))
+    return found
+
+
+def _reader(file: FieldFile) -> Callable[[], bytes]:
+    def read() -> bytes:
+        with file.open("rb") as opened:
+            return images.read(opened)
+
+    return read

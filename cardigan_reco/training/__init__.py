@@ -1,0 +1,1 @@
+"""Training and comparing encoders; only the commands import it."""

@@ -1,0 +1,196 @@
+"""What a network learns from: pictures, with what is known of each."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..exceptions import CardiganError
+
+SPLITS = ("train", "val")
+_RESERVED = {"picture", "group", "item", "split", "source", "left", "top", "right", "bottom"}
+_SHOWN = 3
+
+
+class ExamplesError(CardiganError):
+    """The examples can't be trained on; the message says which, how many and what to do."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture."""
+
+    read: Callable[[], bytes] = field(repr=False)
+    """Returns the file's bytes; raises OSError."""
+    name: str
+    """What messages call it: a path, as a rule."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Column -> class, of what is known."""
+    group: str = ""
+    """Pictures of one group show one design, perhaps in other colours; "": nothing known."""
+    item: str = ""
+    """Pictures of one item show the same thing; "": nothing known."""
+    split: str = "train"
+    """train or val."""
+    source: str = ""
+    """Where it comes from, for weights in sampling."""
+    box: tuple[float, float, float, float] | None = None
+    """Left, top, right and bottom of what it shows, as shares of the sides."""
+
+
+@dataclass(frozen=True)
+class Triplets:
+    """Rows of examples: a query, a picture that should be near it and one that should be far."""
+
+    examples: list[Example]
+    rows: list[tuple[int, int, int]]
+
+
+def from_csv(file: Path, pictures: Path) -> list[Example]:
+    """Returns the examples of a CSV: `picture`, and any of `group`, `item`, `split`, `source`.
+
+    Four columns `left,top,right,bottom`, shares of the sides, crop a picture to what it shows.
+    Every other column holds classes, and may be empty in a row. Paths are relative to `pictures`.
+
+    Raises ExamplesError when the file can't be read, lacks `picture` or names an unknown split.
+    """
+    rows = _rows(file, {"picture"})
+    unknown = Counter(row["split"] for row in rows if row.get("split", "train") not in SPLITS)
+    if unknown:
+        found = ", ".join(f"{split!r} ({count})" for split, count in unknown.most_common(_SHOWN))
+        raise ExamplesError(
+            f"{file} has unknown values of split: {found}. Choices are: {', '.join(SPLITS)}."
+        )
+    try:
+        return [_example(row, pictures) for row in rows]
+    except ValueError as error:
+        raise ExamplesError(f"{file} has a box that is no four numbers: {error}.") from error
+
+
+def triplets_from_csv(file: Path, pictures: Path) -> Triplets:
+    """Returns the triplets of a CSV with the columns `query`, `positive` and `negative`.
+
+    Raises ExamplesError when the file can't be read or lacks a column, or a cell is empty.
+    """
+    columns = ("query", "positive", "negative")
+    rows = _rows(file, set(columns))
+    if empty := sum(not all(row[column] for column in columns) for row in rows):
+        raise ExamplesError(f"{file} has {empty} triplets with an empty cell. Fill or delete them.")
+    names = sorted({row[column] for row in rows for column in columns})
+    places = {name: place for place, name in enumerate(names)}
+    return Triplets(
+        [Example((pictures / name).read_bytes, name) for name in names],
+        [(places[row["query"]], places[row["positive"]], places[row["negative"]]) for row in rows],
+    )
+
+
+def is_triplets(file: Path) -> bool:
+    """Returns whether the CSV's columns are those of triplets."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            return "query" in next(csv.reader(lines), [])
+    except OSError as error:
+        raise ExamplesError(f"{file} can't be read ({error.strerror}).") from error
+
+
+def hold_out(examples: Sequence[Example], *, share: float, seed: int) -> list[Example]:
+    """Returns the examples with a share of them in the validation split, unless some are in it.
+
+    Pictures of one group or item stay together. Without two pictures of one, none is held out.
+    """
+    if any(example.split == "val" for example in examples):
+        return list(examples)
+    sizes = Counter(example.group or example.item or example.name for example in examples)
+    names = np.random.default_rng(seed).permutation(sorted(sizes))
+    chosen: set[str] = set()
+    count = 0
+    for name in names.tolist():
+        if count >= share * len(examples):
+            break
+        chosen.add(name)
+        count += sizes[name]
+    if max((sizes[name] for name in chosen), default=0) < 2 and not examples[0].labels:
+        return list(examples)
+    return [
+        replace(example, split="val")
+        if (example.group or example.item or example.name) in chosen
+        else example
+        for example in examples
+    ]
+
+
+def check(examples: Sequence[Example], columns: Iterable[str]) -> None:
+    """Raises ExamplesError unless the training split has something to learn.
+
+    That is a column of `columns` with two classes, or a group or item with two pictures.
+    """
+    training = [example for example in examples if example.split == "train"]
+    if not training:
+        raise ExamplesError(
+            f"None of the {len(examples)} pictures is in the training split. Set split to 'train', "
+            "or leave the column out."
+        )
+    for column in columns:
+        classes = Counter(label for example in training if (label := example.labels.get(column)))
+        if not classes:
+            known = sorted({name for example in training for name in example.labels})
+            raise ExamplesError(
+                f"No picture has a class in the column {column!r}. Choices are: "
+                f"{', '.join(known) or 'none'}."
+            )
+        if len(classes) == 1:
+            raise ExamplesError(
+                f"All {classes.total()} pictures with a class in the column {column!r} are "
+                f"{next(iter(classes))!r}. A network needs two classes to tell apart."
+            )
+    sizes = Counter(example.group or example.item for example in training)
+    del sizes[""]
+    if not list(columns) and max(sizes.values(), default=0) < 2:
+        raise ExamplesError(
+            f"There is nothing to learn from {len(training)} pictures: no column of classes was "
+            "named and no two pictures share a group or an item."
+        )
+
+
+def _rows(file: Path, needed: set[str]) -> list[dict[str, str]]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            missing = needed - set(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ExamplesError(f"{file} can't be read as CSV in UTF-8 ({error}).") from error
+    if missing:
+        raise ExamplesError(
+            f"{file} lacks the column {', '.join(sorted(missing))}. It has: "
+            f"{', '.join(reader.fieldnames or ()) or 'none'}."
+        )
+    if not rows:
+        raise ExamplesError(f"{file} has no rows.")
+    short = [number for number, row in enumerate(rows, 2) if None in row or None in row.values()]
+    if short:
+        raise ExamplesError(
+            f"{file} has {len(short)} rows with too few or too many cells; the first ends on line "
+            f"{short[0]} or after."
+        )
+    return rows
+
+
+def _example(row: Mapping[str, str], pictures: Path) -> Example:
+    edges = [row.get(edge, "") for edge in ("left", "top", "right", "bottom")]
+    left, top, right, bottom = (float(edge) for edge in edges) if all(edges) else (0, 0, 1, 1)
+    return Example(
+        read=(pictures / row["picture"]).read_bytes,
+        name=row["picture"],
+        labels={column: row[column] for column in row.keys() - _RESERVED if row[column]},
+        group=row.get("group", ""),
+        item=row.get("item", ""),
+        split=row.get("split", "train"),
+        source=row.get("source", ""),
+        box=(left, top, right, bottom) if all(edges) else None,
+    )

@@ -1,0 +1,66 @@
+"""Several processes that train one network, as torchrun starts them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_gather
+from torch.nn.parallel import DistributedDataParallel
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among them; alone, 0 of 1."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+    """Its place on this machine, which is the CUDA device's number."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Returns the network with its gradients averaged over the processes."""
+        if self.count == 1:
+            return network
+        if device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+            return DistributedDataParallel(network, device_ids=[device.index])
+        return DistributedDataParallel(network)
+
+    def gather(self, vectors: Tensor) -> Tensor:
+        """Returns the vectors of all processes, in their order; gradients flow back to each."""
+        return vectors if self.count == 1 else torch.cat(all_gather(vectors))  # type: ignore[no-untyped-call]
+
+    def agree(self, compute: Callable[[], Result]) -> Result:
+        """Returns what `compute` returns in the process that leads, to all of them."""
+        results = [compute() if self.leads else None]
+        if self.count > 1:
+            distributed.broadcast_object_list(results)
+        return cast(Result, results[0])
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Joins the processes that torchrun's environment variables name, and leaves them after."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Processes()
+        return
+    cuda = device != "cpu" and torch.cuda.is_available()
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield Processes(distributed.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
+    finally:
+        distributed.destroy_process_group()

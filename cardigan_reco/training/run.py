@@ -1,0 +1,194 @@
+"""A whole training: from examples to a bundle, its model card and a report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..encoders import bundle, devices, networks, quantisation
+from ..encoders.networks.aspectnet import AspectNet
+from ..encoders.preprocessing import Preprocessing
+from ..exceptions import EncoderError
+from . import card, pixels, processes, report, scalars
+from . import examples as examples_module
+from .examples import Example, Triplets
+from .recipe import Recipe
+from .sampling import Rows
+from .trainer import MEAN, STD, Result, Trainer
+
+BUNDLE, CARD, REPORT, PIXELS = "encoder.safetensors", "encoder.md", "report.html", "pixels.npy"
+_VALIDATION_SHARE = 0.1
+_MARGIN_SIDE = 1.125
+"""Pictures are decoded so much larger than the largest input, so that a zoom isn't blurred."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a training runs, and what its card says; none of it changes what is learned."""
+
+    folder: Path
+    device: str = "auto"
+    threads: int = 1
+    """For decoding, and of torch on the CPU."""
+    checkpoint_minutes: float = 5
+    start_from: Path | None = None
+    """A bundle whose weights are the first."""
+    int8: bool = False
+    """Whether the bundle keeps its large weights in 8 bits."""
+    licence: str = ""
+    tensorboard: bool = False
+    progress: bool = True
+
+
+def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) -> Result:
+    """Trains, or goes on with what the folder holds, and writes the files there.
+
+    Raises a CardiganError for whatever is wrong with the data or the recipe, before the first step.
+    """
+    if isinstance(data, Triplets):
+        examples = data.examples
+    else:
+        examples = examples_module.hold_out(data, share=_VALIDATION_SHARE, seed=recipe.seed)
+    learned, checked = _split(data, recipe)
+    if learned is None:
+        examples_module.check(examples, [name for name, _, _ in recipe.columns])
+    elif not recipe.uses_triplets:
+        raise EncoderError(
+            f"loss is {recipe.loss!r}, which takes classes or groups, but the data are triplets. "
+            "Choices are: hinge, softpn."
+        )
+    devices.check(setting.device)
+    setting.folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(setting.threads)
+    with processes.joined(setting.device) as group:
+        device = devices.choose(setting.device)
+        if device.type == "cuda" and group.count > 1:
+            device = torch.device("cuda", group.local_rank)
+            torch.cuda.set_device(device)
+        network = _network(recipe, setting.start_from)
+        pictures = group.agree(lambda: _decode(examples, recipe, setting))
+        trainer = Trainer(
+            recipe,
+            examples,
+            np.load(pictures, mmap_mode="r"),
+            network,
+            folder=setting.folder,
+            device=device,
+            triplets=learned,
+            validation_triplets=checked,
+            processes=group,
+            run=_description(recipe, examples, setting),
+            progress=setting.progress,
+            checkpoint_minutes=setting.checkpoint_minutes,
+            on_scalars=scalars.writer(setting.folder)
+            if setting.tensorboard and group.leads
+            else None,
+        )
+        result = trainer.run()
+        if group.leads:
+            _write(result, trainer, recipe, examples, setting)
+    return result
+
+
+def _split(data: Sequence[Example] | Triplets, recipe: Recipe) -> tuple[Rows | None, Rows | None]:
+    """Returns the triplets to learn and those to check, whose queries are others."""
+    if not isinstance(data, Triplets):
+        return None, None
+    rows = np.array(data.rows, np.int64)
+    queries = np.unique(rows[:, 0])
+    order = np.random.default_rng(recipe.seed).permutation(queries)
+    held_out = np.isin(rows[:, 0], order[: int(len(order) * _VALIDATION_SHARE)])
+    return rows[~held_out], rows[held_out]
+
+
+def _network(recipe: Recipe, start_from: Path | None) -> nn.Module:
+    torch.manual_seed(recipe.seed)
+    network = networks.build(recipe.network, trunk=recipe.trunk, dimensions=recipe.dimensions)
+    if start_from is not None:
+        start = bundle.read(start_from)
+        wanted = (recipe.network, recipe.trunk, recipe.dimensions)
+        if (start.network, start.trunk, start.dimensions) != wanted:
+            raise EncoderError(
+                f"The weights {start_from} are of {start.network} on {start.trunk}, "
+                f"{start.dimensions} dimensions, and the training is of {recipe.network} on "
+                f"{recipe.trunk}, {recipe.dimensions}. Train the network that they are of."
+            )
+        network.load_state_dict(start.tensors())
+    if recipe.aspect_weights:
+        if not isinstance(network, AspectNet):
+            raise EncoderError(f"{recipe.network} has no aspects to weigh. Choices are: AspectNet.")
+        network.weigh(recipe.aspect_weights)
+    return network
+
+
+def _decode(examples: Sequence[Example], recipe: Recipe, setting: Setting) -> Path:
+    """Decodes into a file, unless a run that was killed has done so."""
+    side = round(max(recipe.sizes) * _MARGIN_SIDE)
+    file = setting.folder / f"{_digest(examples)[:16]}-{side}-{PIXELS}"
+    if not file.exists():
+        unfinished = file.with_suffix(".unfinished")
+        pixels.decode(
+            examples, side, unfinished, threads=setting.threads, progress=setting.progress
+        )
+        unfinished.replace(file)
+    return file
+
+
+def _description(
+    recipe: Recipe, examples: Sequence[Example], setting: Setting
+) -> dict[str, object]:
+    """Returns what must be the same for a run to go on."""
+    start = str(setting.start_from) if setting.start_from else None
+    return {**recipe.to_json(), "pictures": _digest(examples), "start_from": start}
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    told = [
+        [example.name, dict(example.labels), example.group, example.item, example.split]
+        for example in examples
+    ]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _write(
+    result: Result,
+    trainer: Trainer,
+    recipe: Recipe,
+    examples: Sequence[Example],
+    setting: Setting,
+) -> None:
+    side = recipe.sizes[-1]
+    tensors = result.network.state_dict()
+    written = bundle.write(
+        setting.folder / BUNDLE,
+        quantisation.pack(tensors) if setting.int8 else quantisation.halve(tensors),
+        network=recipe.network,
+        trunk=recipe.trunk,
+        dimensions=recipe.dimensions,
+        preprocessing=Preprocessing(
+            resize=(side, side),
+            mean=(MEAN,) * 3,
+            std=(STD,) * 3,
+            pad_to_square=(255, 255, 255),
+        ),
+    )
+    started_from = setting.start_from.name if setting.start_from else "random weights"
+    card.write(
+        setting.folder / CARD,
+        written,
+        recipe,
+        examples,
+        result,
+        licence=setting.licence,
+        started_from=started_from,
+    )
+    report.write(setting.folder / REPORT, trainer, result, examples)
+    for file in setting.folder.glob(f"*-{PIXELS}"):
+        file.unlink()

@@ -1,0 +1,105 @@
+"""Which pictures make a batch. A function of seed and step alone, so that a run can resume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from .examples import Example
+
+CLUSTERS = 4
+"""Half of a batch comes from so many classes, so that it holds close negatives."""
+MATES = 0.85
+"""Share of the pictures with mates that are paired with one, rather than with themselves."""
+ELSEWHERE = 0.5
+"""Share of those that are paired with a mate from another source where there is one: a street photo
+with the shop's own picture."""
+
+Rows = NDArray[np.int64]
+
+
+def codes(names: Sequence[str], known: Sequence[bool] | None = None) -> Rows:
+    """Returns a number for each name, the same for equal ones; -1 for "".
+
+    Where `known` is given, names that no known row has get -1 too.
+    """
+    numbers: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if name and (known is None or known[place]):
+            numbers.setdefault(name, len(numbers))
+    return np.array([numbers.get(name, -1) for name in names], np.int64)
+
+
+def alone(numbers: Rows) -> Rows:
+    """Returns the numbers with each -1 replaced by a number of its own."""
+    result = numbers.copy()
+    unknown = result < 0
+    result[unknown] = result.max(initial=-1) + 1 + np.arange(unknown.sum())
+    return result
+
+
+class PairSampler:
+    """Draws pairs of pictures: mates where there are any, else a picture and itself.
+
+    The second half of a batch is the mates of the first. Every row is drawn in proportion to its
+    weight; half of the first half anywhere, half within a few classes.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        *,
+        column: str | None,
+        weights: Mapping[str, float],
+        seed: int,
+    ) -> None:
+        """`column`: the classes within which half a batch is drawn; `weights`: of the sources."""
+        self._seed = seed
+        self._rows = np.flatnonzero([example.split == "train" for example in examples])
+        weight = np.array([weights.get(examples[row].source, 1.0) for row in self._rows.tolist()])
+        self._weights = weight / weight.sum()
+        groups = alone(codes([example.group or example.item for example in examples]))
+        self._groups = groups
+        self._mates = together(groups[self._rows], self._rows)
+        self._sources = codes([example.source for example in examples])
+        names = [example.labels.get(column, "") if column else "" for example in examples]
+        self._classes = codes(names)
+        self._within = together(self._classes[self._rows], np.arange(len(self._rows)))
+
+    def __len__(self) -> int:
+        """Number of pictures that are drawn from."""
+        return len(self._rows)
+
+    def batch(self, step: int, size: int) -> Rows:
+        """Returns `size` rows, the mate of row i at size / 2 + i."""
+        random = np.random.default_rng([self._seed, step])
+        half = size // 2
+        queries = list(random.choice(self._rows, half - half // 2, p=self._weights))
+        while len(queries) < half:
+            place = random.choice(len(self._rows), p=self._weights)
+            near = self._within[self._classes[self._rows[place]]]
+            count = min(max(1, half // 2 // CLUSTERS), half - len(queries))
+            share = self._weights[near] / self._weights[near].sum()
+            queries += list(self._rows[random.choice(near, count, p=share)])
+        return np.array([*queries, *(self._mate(row, random) for row in queries)], np.int64)
+
+    def _mate(self, row: int, random: Generator) -> int:
+        mates = self._mates[self._groups[row]]
+        others = mates[mates != row]
+        if not len(others) or random.random() >= MATES:
+            return row
+        elsewhere = others[self._sources[others] != self._sources[row]]
+        if len(elsewhere) and random.random() < ELSEWHERE:
+            return int(random.choice(elsewhere))
+        return int(random.choice(others))
+
+
+def together(numbers: Rows, rows: Rows) -> dict[int, Rows]:
+    """Returns the rows by number; `numbers` are theirs, in their order."""
+    order = np.argsort(numbers, kind="stable")
+    values, starts = np.unique(numbers[order], return_index=True)
+    parts = np.split(rows[order], starts[1:])
+    return {int(value): part for value, part in zip(values, parts, strict=True)}
