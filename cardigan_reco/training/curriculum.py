@@ -20,6 +20,8 @@ class Curriculum(ABC):
     """Deals rows of the examples to steps; the same ones after a resume."""
 
     steps_per_epoch: int
+    state: Rows | None = None
+    """What was prepared, for a checkpoint; set after a resume."""
 
     def prepare(self, epoch: int, encode: Encode | None, processes: Processes) -> Mined | None:
         """Makes ready for an epoch; `encode` is None before the first step. Returns what it mined.
@@ -31,15 +33,6 @@ class Curriculum(ABC):
     @abstractmethod
     def rows(self, epoch: int, place: int, size: int) -> Rows:
         """Returns the rows of a step, `place` steps after the epoch's start."""
-
-    @property
-    def state(self) -> Rows | None:
-        """What was prepared, for a checkpoint; set after a resume."""
-        return None
-
-    @state.setter
-    def state(self, state: Rows | None) -> None:  # noqa: B027  Most prepare nothing.
-        pass
 
 
 class Pairs(Curriculum):
@@ -57,9 +50,11 @@ class Pairs(Curriculum):
 class GivenTriplets(Curriculum):
     """Each triplet once an epoch, in an order of its own."""
 
+    state: Rows
+
     def __init__(self, triplets: Rows, *, batch_size: int, seed: int) -> None:
         """`triplets`: (count, 3)."""
-        self._triplets = triplets
+        self.state = triplets
         self._seed = seed
         self.steps_per_epoch = max(1, len(triplets) // (batch_size // 3))
 
@@ -68,9 +63,9 @@ class GivenTriplets(Curriculum):
 
         Where triplets run out, the epoch's first ones come again.
         """
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._triplets))
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self.state))
         places = np.arange(place * (size // 3), (place + 1) * (size // 3))
-        chosen: Rows = self._triplets[order[places % len(order)]]
+        chosen: Rows = self.state[order[places % len(order)]]
         return chosen.T.reshape(-1)
 
 
@@ -86,14 +81,5 @@ class MinedTriplets(GivenTriplets):
             return self._miner.mine(epoch, None if encode is None else encode())
 
         mined = processes.agree(mine)
-        self._triplets = mined.triplets
+        self.state = mined.triplets
         return mined
-
-    @property
-    def state(self) -> Rows | None:
-        return self._triplets
-
-    @state.setter
-    def state(self, state: Rows | None) -> None:
-        if state is not None:
-            self._triplets = state

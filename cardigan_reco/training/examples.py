@@ -15,6 +15,7 @@ from ..exceptions import CardiganError
 SPLITS = ("train", "val")
 _RESERVED = {"picture", "group", "item", "split", "source", "left", "top", "right", "bottom"}
 _SHOWN = 3
+_FEW = 50
 
 
 class ExamplesError(CardiganError):
@@ -101,9 +102,9 @@ def is_triplets(file: Path) -> bool:
 def hold_out(examples: Sequence[Example], *, share: float, seed: int) -> list[Example]:
     """Returns the examples with a share of them in the validation split, unless some are in it.
 
-    Pictures of one group or item stay together. Without two pictures of one, none is held out.
+    Pictures of one group or item stay together. Of fewer than 50 pictures none is held out.
     """
-    if any(example.split == "val" for example in examples):
+    if len(examples) < _FEW or any(example.split == "val" for example in examples):
         return list(examples)
     sizes = Counter(example.group or example.item or example.name for example in examples)
     names = np.random.default_rng(seed).permutation(sorted(sizes))
@@ -114,8 +115,6 @@ def hold_out(examples: Sequence[Example], *, share: float, seed: int) -> list[Ex
             break
         chosen.add(name)
         count += sizes[name]
-    if max((sizes[name] for name in chosen), default=0) < 2 and not examples[0].labels:
-        return list(examples)
     return [
         replace(example, split="val")
         if (example.group or example.item or example.name) in chosen
@@ -161,14 +160,14 @@ def _rows(file: Path, needed: set[str]) -> list[dict[str, str]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines)
-            missing = needed - set(reader.fieldnames or ())
+            columns = list(reader.fieldnames or ())
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ExamplesError(f"{file} can't be read as CSV in UTF-8 ({error}).") from error
-    if missing:
+    if missing := needed - set(columns):
         raise ExamplesError(
             f"{file} lacks the column {', '.join(sorted(missing))}. It has: "
-            f"{', '.join(reader.fieldnames or ()) or 'none'}."
+            f"{', '.join(columns) or 'none'}."
         )
     if not rows:
         raise ExamplesError(f"{file} has no rows.")

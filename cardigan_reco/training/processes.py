@@ -10,7 +10,6 @@ from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_gather
 from torch.nn.parallel import DistributedDataParallel
 
 Result = TypeVar("Result")
@@ -40,8 +39,17 @@ class Processes:
         return DistributedDataParallel(network)
 
     def gather(self, vectors: Tensor) -> Tensor:
-        """Returns the vectors of all processes, in their order; gradients flow back to each."""
-        return vectors if self.count == 1 else torch.cat(all_gather(vectors))  # type: ignore[no-untyped-call]
+        """Returns the vectors of all processes, in the order of their ranks.
+
+        Gradients flow back to this process's own, so many times as there are processes: each
+        computes the loss of all, and the mean that `wrap()` takes is then the whole gradient.
+        """
+        if self.count == 1:
+            return vectors
+        gathered = [torch.empty_like(vectors) for _ in range(self.count)]
+        distributed.all_gather(gathered, vectors.detach().contiguous())
+        gathered[self.rank] = vectors + (self.count - 1) * (vectors - vectors.detach())
+        return torch.cat(gathered)
 
     def agree(self, compute: Callable[[], Result]) -> Result:
         """Returns what `compute` returns in the process that leads, to all of them."""

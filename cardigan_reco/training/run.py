@@ -16,7 +16,7 @@ from ..encoders import bundle, devices, networks, quantisation
 from ..encoders.networks.aspectnet import AspectNet
 from ..encoders.preprocessing import Preprocessing
 from ..exceptions import EncoderError
-from . import card, pixels, processes, report, scalars
+from . import card, losses, pixels, processes, report, scalars
 from . import examples as examples_module
 from .examples import Example, Triplets
 from .recipe import Recipe
@@ -52,18 +52,18 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
 
     Raises a CardiganError for whatever is wrong with the data or the recipe, before the first step.
     """
+    learned, checked = None, None
     if isinstance(data, Triplets):
+        if not recipe.uses_triplets:
+            raise EncoderError(
+                f"loss is {recipe.loss!r}, which takes classes or groups, but the data are "
+                f"triplets. Choices are: {', '.join(losses.TRIPLET)}."
+            )
         examples = data.examples
+        learned, checked = _split(data, recipe)
     else:
+        examples_module.check(data, [name for name, _, _ in recipe.columns])
         examples = examples_module.hold_out(data, share=_VALIDATION_SHARE, seed=recipe.seed)
-    learned, checked = _split(data, recipe)
-    if learned is None:
-        examples_module.check(examples, [name for name, _, _ in recipe.columns])
-    elif not recipe.uses_triplets:
-        raise EncoderError(
-            f"loss is {recipe.loss!r}, which takes classes or groups, but the data are triplets. "
-            "Choices are: hinge, softpn."
-        )
     devices.check(setting.device)
     setting.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(setting.threads)
@@ -97,15 +97,13 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
     return result
 
 
-def _split(data: Sequence[Example] | Triplets, recipe: Recipe) -> tuple[Rows | None, Rows | None]:
+def _split(data: Triplets, recipe: Recipe) -> tuple[Rows, Rows | None]:
     """Returns the triplets to learn and those to check, whose queries are others."""
-    if not isinstance(data, Triplets):
-        return None, None
     rows = np.array(data.rows, np.int64)
     queries = np.unique(rows[:, 0])
     order = np.random.default_rng(recipe.seed).permutation(queries)
     held_out = np.isin(rows[:, 0], order[: int(len(order) * _VALIDATION_SHARE)])
-    return rows[~held_out], rows[held_out]
+    return rows[~held_out], rows[held_out] if held_out.any() else None
 
 
 def _network(recipe: Recipe, start_from: Path | None) -> nn.Module:

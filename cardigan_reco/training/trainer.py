@@ -32,9 +32,9 @@ from .validation import Figures, figures
 MEAN, STD = 0.5, 0.25
 """Pictures from 0 to 1 are shown to the network minus MEAN, divided by STD."""
 AVERAGE = 0.998
-"""Decay of the running average of the weights; its horizon is 500 steps."""
+"""Decay of the running average of the weights: its horizon is 500 steps, less in the first."""
 GRADIENT_NORM = 5.0
-LOG_STEPS = 20
+LOG_STEPS = 5
 
 Pixels = NDArray[np.uint8]
 
@@ -108,9 +108,7 @@ class Trainer:
             aspects=getattr(network, "aspects", {}),
             margin=recipe.margin,
         ).to(device)
-        # Step 1 of an average starts from the weights themselves.
-        decay = get_ema_multi_avg_fn(AVERAGE)  # type: ignore[no-untyped-call]
-        self._average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
+        self._average = AveragedModel(network, multi_avg_fn=_average, use_buffers=True)
         self._optimizer = self._build_optimizer()
         self._wrapped = self._processes.wrap(self._network, device)
         self._precision = _precision(recipe.precision, device)
@@ -375,6 +373,13 @@ class Trainer:
             # Lines after the checkpoint are written again.
             lines = "".join(json.dumps(line) + "\n" for line in self._history)
             (self._folder / "log.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _average(averaged: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+    """Moves the average towards the weights, faster in the first steps, which it should forget."""
+    steps = float(count)
+    decay = min(AVERAGE, (1 + steps) / (10 + steps))
+    get_ema_multi_avg_fn(decay)(averaged, weights, count)  # type: ignore[no-untyped-call]
 
 
 def _shown(pictures: Tensor) -> Tensor:

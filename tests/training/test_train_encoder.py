@@ -1,0 +1,239 @@
+"""`train_encoder` from the command line: what it learns, writes, refuses and survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from cardigan_reco.encoders.torch import TorchEncoder
+from tests.training import shapes
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pytorch_metric_learning")
+
+ROOT = Path(__file__).parent.parent.parent
+QUICK = [
+    *("--network", "SmallNet", "--trunk", "shufflenet_v2_x0_5", "--dimensions", "64"),
+    *("--sizes", "64", "--batch-size", "48", "--device", "cpu", "--threads", "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return shapes.write(tmp_path_factory.mktemp("shapes"))
+
+
+def train(folder: Path, data: Path, *options: str) -> list[dict]:
+    call_command("train_encoder", str(folder), "--data", str(data), *QUICK, *options, verbosity=0)
+    return log(folder)
+
+
+def log(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def figures(lines: list[dict]) -> list[dict[str, float]]:
+    return [line["figures"] for line in lines if line["kind"] == "epoch"]
+
+
+def command(folder: Path, data: Path, *options: str) -> list[str]:
+    return ["manage.py", "train_encoder", str(folder), "--data", str(data), *QUICK, *options]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "OMP_NUM_THREADS": "1"}
+
+
+def test_it_learns_and_writes_an_encoder_that_a_shop_can_name(data, tmp_path, capsys):
+    columns = ["--column", "colour", "--column", "shape"]
+    lines = train(tmp_path, data, *columns, "--epochs", "25", "--learning-rate", "0.01")
+    first, last = figures(lines)[0], figures(lines)[-1]
+    assert last["colour agreement@10"] > max(0.7, first["colour agreement@10"])
+    assert last["hinge accuracy"] > max(0.8, first["hinge accuracy"])
+    losses = [line["loss"] for line in lines if line["kind"] == "step"]
+    assert losses[-1] < 0.8 * losses[0]
+    encoder = TorchEncoder(tmp_path / "encoder.safetensors", device="cpu")
+    alike, other, query = encoder.encode(
+        [
+            shapes.draw("ring", "red", 9),
+            shapes.draw("bar", "blue", 8),
+            shapes.draw("ring", "red", 4),
+        ]
+    )
+    assert query @ alike > query @ other
+    card = (tmp_path / "encoder.md").read_text()
+    assert "SmallNet on shufflenet_v2_x0_5, 64 dimensions" in card
+    assert "96 pictures (train), 24 pictures (val)" in card
+    assert "| shape agreement@10 |" in card
+    report = (tmp_path / "report.html").read_text()
+    assert report.count('class="row"') == 24
+    assert "✓" in report
+    assert 'src="http' not in report
+    assert not list(tmp_path.glob("*.npy"))
+    assert "shape agreement@10" in capsys.readouterr().out
+
+
+def test_a_seed_repeats(data, tmp_path):
+    options = ["--column", "shape", "--epochs", "2", "--seed", "7"]
+    assert train(tmp_path / "one", data, *options) == train(tmp_path / "two", data, *options)
+    assert train(tmp_path / "three", data, *options[:-1], "8") != log(tmp_path / "one")
+
+
+@pytest.mark.parametrize("loss", ["softmax", "hinge"])
+def test_a_run_that_was_killed_ends_as_an_unbroken_one(data, tmp_path, loss):
+    options = ["--column", "shape", "--loss", loss, "--epochs", "12", "--checkpoint-minutes", "0"]
+    unbroken = train(tmp_path / "unbroken", data, *options)
+    broken = tmp_path / "broken"
+    process = subprocess.Popen(
+        [sys.executable, *command(broken, data, *options)], cwd=ROOT, env=environment()
+    )
+    try:
+        wait_until(lambda: (broken / "log.jsonl").exists() and len(figures(log(broken))) >= 3)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert len(figures(log(broken))) < 12
+    resumed = train(broken, data, *options)
+    assert len(resumed) == len(unbroken)
+    for one, other in zip(figures(resumed), figures(unbroken), strict=True):
+        assert one == pytest.approx(other, abs=0.02)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "hinge"])
+def test_two_processes_learn_as_one(data, tmp_path, loss):
+    options = ["--column", "shape", "--loss", loss, "--epochs", "20"]
+    train(tmp_path / "one", data, *options)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run(
+        [*launcher, *command(tmp_path / "two", data, *options, "-v0")],
+        cwd=ROOT,
+        env=environment(),
+        check=True,
+        timeout=300,
+    )
+    one, two = (
+        [line["loss"] for line in log(tmp_path / run) if line["kind"] == "step"]
+        for run in ("one", "two")
+    )
+    assert len(one) == len(two) >= 4
+    # Each process augments and norms its own half of a batch: single steps differ, not the course.
+    half = len(one) // 2
+    assert sum(two[:half]) == pytest.approx(sum(one[:half]), rel=0.2)
+    assert sum(two[half:]) == pytest.approx(sum(one[half:]), rel=0.2)
+    assert (tmp_path / "two" / "encoder.safetensors").exists()
+
+
+def test_it_starts_from_a_bundle(data, tmp_path):
+    train(tmp_path / "first", data, "--column", "shape", "--epochs", "1")
+    start = tmp_path / "first" / "encoder.safetensors"
+    lines = train(
+        tmp_path / "second",
+        data,
+        *("--column", "shape", "--epochs", "1", "--learning-rate", "1e-9"),
+        *("--start-from", str(start)),
+    )
+    before, after = (
+        TorchEncoder(start, device="cpu"),
+        TorchEncoder(tmp_path / "second" / "encoder.safetensors", device="cpu"),
+    )
+    for name, weights in before.build().named_parameters():
+        torch.testing.assert_close(after.build().get_parameter(name), weights, msg=name)
+    assert "from encoder.safetensors" in (tmp_path / "second" / "encoder.md").read_text()
+    assert figures(lines)
+
+
+def test_triplets_are_learned_as_they_are(data, tmp_path):
+    rows = ["query,positive,negative"]
+    for shape in shapes.SHAPES:
+        for colour, other in (("red", "blue"), ("green", "red"), ("blue", "green")):
+            rows += [
+                f"{shape}-{colour}-{number}.png,{shape}-{colour}-{number + 1}.png,"
+                f"{shape}-{other}-{number}.png"
+                for number in range(8)
+            ]
+    file = data.parent / "triplets.csv"
+    file.write_text("\n".join(rows))
+    lines = train(tmp_path, file, "--loss", "hinge", "--epochs", "20", "--learning-rate", "0.01")
+    assert figures(lines)[-1]["hinge accuracy"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--column", "size"], "No picture has a class in the column 'size'. Choices are: colour,"),
+        (["--loss", "softmaxx"], "loss is 'softmaxx'. Choices are: hinge, softpn, softmax,"),
+        (["--network", "BigNet"], "network is 'BigNet'. Choices are: AspectNet, SmallNet,"),
+        (["--sizes", "16"], "sizes is (16,). It needs sides of 32 pixels or more."),
+        (["--batch-size", "25"], "batch_size is 25. It must be a multiple of 6."),
+        (["--column", "shape=taste"], "Aspect 'taste' is unknown. Choices are: none for this"),
+        (["--trunk", "resnet1"], "Network 'resnet1' is no classification network of torchvision."),
+        (["--device", "tpu"], "Device 'tpu' is unknown."),
+        (["--start-from", "nowhere.safetensors"], "The weights nowhere.safetensors can't be read"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_trained(data, tmp_path, options, message):
+    with pytest.raises(CommandError) as raised:
+        train(tmp_path, data, *options)
+    assert message in str(raised.value)
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "lacks the column picture. It has: none."),
+        ("picture,shape\n", "has no rows."),
+        ("file,shape\na.png,disc", "lacks the column picture. It has: file, shape."),
+        ("picture,split\na.png,test\nb.png,test", "unknown values of split: 'test' (2)."),
+        ("picture,shape\na.png,disc\nb.png,disc", "All 2 pictures with a class in the column"),
+        ("picture,shape\na.png,disc\nb.png", "has 1 rows with too few or too many cells"),
+        ("picture,group\na.png,1\nb.png,2", "no two pictures share a group"),
+        (
+            "picture,shape\na.png,disc\nb.png,bar",
+            "2 of 2 pictures can't be used:\n  a.png: No such",
+        ),
+        ("query,positive,negative\na.png,,c.png", "has 1 triplets with an empty cell."),
+        ("query,positive,negative\n", "has no rows."),
+    ],
+)
+def test_bad_data_are_refused_with_counts(tmp_path, content, message):
+    file = tmp_path / "data.csv"
+    file.write_text(content)
+    column = ["--column", "shape"] if "shape" in content else []
+    loss = ["--loss", "hinge"] if "query" in content else []
+    with pytest.raises(CommandError) as raised:
+        train(tmp_path / "run", file, *column, *loss)
+    assert message in str(raised.value)
+
+
+def test_broken_pictures_are_named(data, tmp_path):
+    for name, content in (("a.png", b"no picture"), ("b.png", b"")):
+        (tmp_path / name).write_bytes(content)
+    shapes.draw("disc", "red", 0).save(tmp_path / "c.png")
+    file = tmp_path / "data.csv"
+    file.write_text("picture,shape\na.png,disc\nb.png,bar\nc.png,disc")
+    with pytest.raises(CommandError, match=r"2 of 3 pictures can't be used:\n  a\.png: .*\n  b\.p"):
+        train(tmp_path / "run", file, "--column", "shape")
+
+
+def test_another_runs_checkpoint_is_refused(data, tmp_path):
+    train(tmp_path, data, "--column", "shape", "--epochs", "1")
+    with pytest.raises(CommandError, match=r"comes from a run with another epochs, seed\."):
+        train(tmp_path, data, "--column", "shape", "--epochs", "2", "--seed", "5")
