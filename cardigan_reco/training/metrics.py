@@ -5,6 +5,8 @@ Neighbours are those of largest inner product; a picture is never its own neighb
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,8 @@ Vectors = NDArray[np.float32]
 Labels = NDArray[np.int64]
 """One number for each vector; -1 where nothing is known."""
 
-_CHUNK = 512
+_CELLS = 1 << 24
+"""Similarities that are held at once: 64 MiB, whatever the number of vectors."""
 
 
 def neighbours(
@@ -21,19 +24,34 @@ def neighbours(
     """Returns the rows of each query's nearest candidates, nearest first: (queries, count).
 
     Without candidates each vector looks among the others; fewer come back where there are fewer.
+    Equal vectors come in the order of their rows.
     """
+    among = len(queries if candidates is None else candidates)
+    count = min(count, among - (candidates is None))
+    found = np.empty((len(queries), max(count, 0)), np.int64)
+    if count <= 0:
+        return found
+    for start, similarity in _similarities(queries, candidates):
+        least = np.partition(similarity, among - count, axis=1)[:, among - count]
+        for row, near in enumerate(similarity):
+            places = np.flatnonzero(near >= least[row])
+            order = np.argsort(-near[places], kind="stable")[:count]
+            found[start + row] = places[order]
+    return found
+
+
+def _similarities(
+    queries: Vectors, candidates: Vectors | None
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yields the first row of a chunk of queries, and their inner products with all candidates."""
     among = queries if candidates is None else candidates
-    count = min(count, len(among) - (candidates is None))
-    found = np.empty((len(queries), count), np.int64)
-    for start in range(0, len(queries), _CHUNK):
-        similarity = queries[start : start + _CHUNK] @ among.T
+    step = max(1, _CELLS // max(1, len(among)))
+    for start in range(0, len(queries), step):
+        similarity = queries[start : start + step] @ among.T
         if candidates is None:
             here = np.arange(len(similarity))
             similarity[here, start + here] = -np.inf
-        # Stable, so that equal vectors come in the order of their rows.
-        order = np.argsort(-similarity, axis=1, kind="stable")
-        found[start : start + _CHUNK] = order[:, :count]
-    return found
+        yield start, similarity
 
 
 def recall(
@@ -45,10 +63,7 @@ def recall(
     count. NaN where none does.
     """
     among = labels if candidate_labels is None else candidate_labels
-    values, counts = np.unique(among, return_counts=True)
-    there = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    own = 1 if candidate_labels is None else 0
-    counts_for = np.array([label >= 0 and there.get(label, 0) > own for label in labels.tolist()])
+    counts_for = (labels >= 0) & (_mates(labels, candidate_labels) > 0)
     right = (among[found[:, :at]] == labels[:, None]).any(1)
     return float(right[counts_for].mean()) if counts_for.any() else float("nan")
 
@@ -66,46 +81,77 @@ def agreement(found: NDArray[np.int64], labels: Labels) -> float:
     return float(agreed / attainable) if attainable else float("nan")
 
 
-def mean_average_precision(vectors: Vectors, labels: Labels) -> float:
-    """Returns the mean over labelled queries of the precision at each of their mates' ranks."""
-    scores = []
-    for start in range(0, len(vectors), _CHUNK):
-        similarity = vectors[start : start + _CHUNK] @ vectors.T
-        here = np.arange(len(similarity))
-        similarity[here, start + here] = -np.inf
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, :-1]
-        for row, ranked in enumerate(order):
-            label = labels[start + row]
-            places = np.flatnonzero(labels[ranked] == label)
-            if label >= 0 and len(places):
-                scores.append(((np.arange(len(places)) + 1) / (places + 1)).mean())
-    return float(np.mean(scores)) if scores else float("nan")
+def mean_average_precision(
+    vectors: Vectors,
+    labels: Labels,
+    candidates: Vectors | None = None,
+    candidate_labels: Labels | None = None,
+) -> float:
+    """Returns the mean over labelled queries of the precision at each of their mates' ranks.
+
+    Mates are the candidates of a query's label, without candidates the others. Queries without a
+    mate don't count; NaN where none does.
+    """
+    among = labels if candidates is None or candidate_labels is None else candidate_labels
+    asking = np.flatnonzero((labels >= 0) & (_mates(labels, candidate_labels) > 0))
+    precisions = np.zeros(len(labels))
+    for start, similarity in _similarities(vectors, candidates):
+        for query in asking[(asking >= start) & (asking < start + len(similarity))]:
+            # Last comes a picture itself, which is no neighbour of its own.
+            order = np.argsort(-similarity[query - start], kind="stable")
+            ranked = order if candidates is not None else order[:-1]
+            places = np.flatnonzero(among[ranked] == labels[query])
+            precisions[query] = ((np.arange(len(places)) + 1) / (places + 1)).mean()
+    return float(precisions[asking].mean()) if len(asking) else float("nan")
+
+
+def _mates(labels: Labels, candidate_labels: Labels | None) -> NDArray[np.int64]:
+    """Returns how many candidates have each label, the query itself not counted."""
+    among = labels if candidate_labels is None else candidate_labels
+    sizes = np.bincount(among[among >= 0], minlength=int(labels.max(initial=0)) + 1)
+    return np.asarray(sizes[labels] - (candidate_labels is None), np.int64)
 
 
 def hinge_accuracy(vectors: Vectors, triplets: NDArray[np.int64]) -> float:
-    """Returns the share of triplets (query, positive, negative) with D(q, p) < D(q, n)."""
-    query, positive, negative = (vectors[triplets[:, place]] for place in range(3))
-    near, far = (query * positive).sum(1), (query * negative).sum(1)
-    return float((near > far).mean()) if len(triplets) else float("nan")
+    """Returns the share of triplets (query, positive, negative) with D(q, p) < D(q, n).
+
+    NaN where there are none.
+    """
+    right = 0
+    step = max(1, _CELLS // max(1, vectors.shape[1]))
+    for start in range(0, len(triplets), step):
+        part = triplets[start : start + step]
+        query, positive, negative = (vectors[part[:, place]] for place in range(3))
+        right += int(((query * positive).sum(1) > (query * negative).sum(1)).sum())
+    return right / len(triplets) if len(triplets) else float("nan")
 
 
 def triplets(
-    groups: Labels, classes: Labels | None = None, *, per_query: int = 5, seed: int = 0
+    groups: Labels,
+    classes: Labels | None = None,
+    *,
+    among: NDArray[np.bool_] | None = None,
+    per_query: int = 5,
+    seed: int = 0,
 ) -> NDArray[np.int64]:
     """Returns triplets (count, 3) for the hinge accuracy, `per_query` for each row with a mate.
 
     Positives are drawn among the mates of its group, negatives uniformly among all of other groups
-    (easy) or, with `classes`, among those of its class (hard); queries without any are left out.
+    (easy) or, with `classes`, among those of its class (hard); queries without any are left out,
+    as are those of class -1. With `among`, only its rows are positives and negatives, and only
+    the others are queries.
     """
     random = np.random.default_rng(seed)
     chosen = []
-    for query in np.flatnonzero(groups >= 0):
-        mates = np.flatnonzero(groups == groups[query])
-        mates = mates[mates != query]
-        others = groups != groups[query]
+    for query in np.flatnonzero(groups >= 0 if among is None else (groups >= 0) & ~among):
+        same = groups == groups[query]
+        others = ~same
+        if among is not None:
+            same, others = same & among, others & among
         if classes is not None:
-            others &= classes == classes[query]
-        negatives = np.flatnonzero(others)
+            others &= (classes == classes[query]) & (classes >= 0)
+        mates, negatives = np.flatnonzero(same), np.flatnonzero(others)
+        mates = mates[mates != query]
         if len(mates) and len(negatives):
             positive = random.choice(mates, per_query)
             negative = random.choice(negatives, per_query)
