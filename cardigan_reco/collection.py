@@ -45,3 +45,11 @@ def serving(purpose: str) -> type[Embedding]:
             f"Choices are: {choices}."
         )
     return labelled(collections[purpose])
+
+
+def named(name: str) -> type[Embedding]:
+    """Returns the embedding model of a label, "app.Model", or else of a purpose.
+
+    Raises LookupError.
+    """
+    return labelled(name) if "." in name else serving(name)

@@ -12,34 +12,34 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly pictures are changed; the defaults suit shop pictures and phone photos."""
+    """How strongly pictures are changed."""
 
-    zoom: float = 1.35
+    zoom: float
     """A picture is enlarged or shrunk up to so many times."""
-    stretch: float = 1.12
+    stretch: float
     """Its width against its height, up to so many times."""
-    degrees: float = 15
+    degrees: float
     """Turned up to so far to either side."""
-    shift: float = 0.12
+    shift: float
     """Moved up to this share of the side."""
-    perspective: float = 0.12
+    perspective: float
     """How much nearer one edge may be than the opposite one."""
+    background: float
+    """Share whose plain background is replaced by another picture or a colour."""
+    light: float
+    """Brightness and contrast change up to this share."""
+    tint: float
+    """Each channel's gain changes up to this share: the colour of the light."""
+    saturation: float
+    """Saturation changes up to this share."""
+    blur: float
+    """Share of pictures that lose their fine detail."""
+    noise: float
+    """Largest standard deviation of the noise added, of 1."""
+    erase: float
+    """Share of pictures of which a rectangle is hidden."""
     mirror: float = 0.5
     """Share of pictures that are mirrored."""
-    background: float = 0.3
-    """Share whose plain background is replaced by another picture or a colour."""
-    light: float = 0.25
-    """Brightness and contrast change up to this share."""
-    tint: float = 0.08
-    """Each channel's gain changes up to this share: the colour of the light."""
-    saturation: float = 0.2
-    """Saturation changes up to this share."""
-    blur: float = 0.25
-    """Share of pictures that lose their fine detail."""
-    noise: float = 0.02
-    """Largest standard deviation of the noise added, of 1."""
-    erase: float = 0.25
-    """Share of pictures of which a rectangle is hidden."""
 
     def apply(self, pictures: Tensor, size: int, generator: Generator) -> Tensor:
         """Returns (n, 3, size, size) in float32 from 0 to 1.
@@ -129,6 +129,38 @@ class Augmentation:
             colour = torch.rand(3, 1, 1, generator=draw.generator)
             pictures[row, :, top : top + tall, left : left + wide] = colour
         return pictures
+
+
+LIGHT = Augmentation(
+    zoom=1.12,
+    stretch=1.05,
+    degrees=6,
+    shift=0.05,
+    perspective=0.04,
+    background=0.1,
+    light=0.12,
+    tint=0.04,
+    saturation=0.1,
+    blur=0.1,
+    noise=0.01,
+    erase=0.08,
+)
+"""For queries: a small network learns little in a short run where all is changed strongly."""
+STRONG = Augmentation(
+    zoom=1.25,
+    stretch=1.12,
+    degrees=10,
+    shift=0.1,
+    perspective=0.08,
+    background=0.15,
+    light=0.2,
+    tint=0.06,
+    saturation=0.15,
+    blur=0.25,
+    noise=0.02,
+    erase=0.2,
+)
+"""For their mates, as phones, rooms and other shops would show them."""
 
 
 class _Draw:

@@ -19,6 +19,8 @@ Encode = Callable[[], NDArray[np.float32]]
 class Curriculum(ABC):
     """Deals rows of the examples to steps; the same ones after a resume."""
 
+    parts: int
+    """The first of so many equal parts of a step's rows are the queries."""
     steps_per_epoch: int
     state: Rows | None = None
     """What was prepared, for a checkpoint; set after a resume."""
@@ -38,6 +40,8 @@ class Curriculum(ABC):
 class Pairs(Curriculum):
     """Pictures and their mates, for losses over classes and groups."""
 
+    parts = 2
+
     def __init__(self, sampler: PairSampler, *, batch_size: int) -> None:
         self._sampler = sampler
         self.steps_per_epoch = max(1, len(sampler) // batch_size)
@@ -50,6 +54,7 @@ class Pairs(Curriculum):
 class GivenTriplets(Curriculum):
     """Each triplet once an epoch, in an order of its own."""
 
+    parts = 3
     state: Rows
 
     def __init__(self, triplets: Rows, *, batch_size: int, seed: int) -> None:

@@ -6,11 +6,19 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..exceptions import CardiganError
+from .. import images
+from ..exceptions import CardiganError, ImageError
+
+if TYPE_CHECKING:
+    from django.db.models.fields.files import FieldFile
+
+    from ..models import Embedding
 
 SPLITS = ("train", "val")
 _RESERVED = {"picture", "group", "item", "split", "source", "left", "top", "right", "bottom"}
@@ -27,7 +35,7 @@ class Example:
     """One picture."""
 
     read: Callable[[], bytes] = field(repr=False)
-    """Returns the file's bytes; raises OSError."""
+    """Returns the file's bytes; raises OSError or ImageError."""
     name: str
     """What messages call it: a path, as a rule."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +98,18 @@ def triplets_from_csv(file: Path, pictures: Path) -> Triplets:
     )
 
 
+def from_collection(embedding: type[Embedding]) -> list[Example]:
+    """Returns the pictures of a collection; those of one item are mates."""
+    field = embedding.item_field
+    found = []
+    for source in embedding.source_model()._default_manager.order_by("pk").iterator():
+        file = getattr(source, embedding.image_field)
+        if file:
+            item = getattr(source, f"{field}_id") if field else source.pk
+            found.append(Example(partial(_stored, file), file.name, item=str(item)))
+    return found
+
+
 def is_triplets(file: Path) -> bool:
     """Returns whether the CSV's columns are those of triplets."""
     try:
@@ -97,6 +117,18 @@ def is_triplets(file: Path) -> bool:
             return "query" in next(csv.reader(lines), [])
     except OSError as error:
         raise ExamplesError(f"{file} can't be read ({error.strerror}).") from error
+
+
+def belong(query: Example, other: Example) -> bool | None:
+    """Returns whether two pictures share a group, an item or their first label; None: unknown."""
+    first = next(iter(query.labels), "")
+    pairs = [
+        (query.group, other.group),
+        (query.item, other.item),
+        (query.labels.get(first, ""), other.labels.get(first, "")),
+    ]
+    known = [one == two for one, two in pairs if one and two]
+    return any(known) if known else None
 
 
 def hold_out(examples: Sequence[Example], *, share: float, seed: int) -> list[Example]:
@@ -178,6 +210,16 @@ def _rows(file: Path, needed: set[str]) -> list[dict[str, str]]:
             f"{short[0]} or after."
         )
     return rows
+
+
+def _stored(file: FieldFile) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return images.read(opened)
+    except (OSError, ImageError):
+        raise
+    except Exception as error:  # Storages raise whatever their client libraries raise.
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _example(row: Mapping[str, str], pictures: Path) -> Example:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from . import contact_sheet, curves, metrics
+from . import examples as examples_module
 from .contact_sheet import Row, Tile
 from .curves import Point
 from .examples import Example
@@ -88,15 +89,5 @@ def _tile(
 ) -> Tile:
     example = examples[row]
     caption = ", ".join(example.labels.values()) or example.group or example.name
-    right = None if query is None else _belongs(query, example, trainer)
+    right = None if query is None else examples_module.belong(query, example)
     return Tile(Image.fromarray(trainer.picture(row)), caption, right)
-
-
-def _belongs(query: Example, other: Example, trainer: Trainer) -> bool | None:
-    """Returns whether two pictures share a group, an item or the first column's class."""
-    pairs = [(query.group, other.group), (query.item, other.item)]
-    if trainer.recipe.columns:
-        column = trainer.recipe.columns[0][0]
-        pairs.append((query.labels.get(column, ""), other.labels.get(column, "")))
-    known = [(one, two) for one, two in pairs if one and two]
-    return any(one == two for one, two in known) if known else None

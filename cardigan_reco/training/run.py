@@ -128,7 +128,7 @@ def _network(recipe: Recipe, start_from: Path | None) -> nn.Module:
 
 def _decode(examples: Sequence[Example], recipe: Recipe, setting: Setting) -> Path:
     """Decodes into a file, unless a run that was killed has done so."""
-    side = round(max(recipe.sizes) * _MARGIN_SIDE)
+    side = round(max(*recipe.sizes, recipe.encoder_size) * _MARGIN_SIDE)
     file = setting.folder / f"{_digest(examples)[:16]}-{side}-{PIXELS}"
     if not file.exists():
         unfinished = file.with_suffix(".unfinished")
@@ -162,7 +162,7 @@ def _write(
     examples: Sequence[Example],
     setting: Setting,
 ) -> None:
-    side = recipe.sizes[-1]
+    side = recipe.encoder_size
     tensors = result.network.state_dict()
     written = bundle.write(
         setting.folder / BUNDLE,

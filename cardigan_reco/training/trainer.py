@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..exceptions import CardiganError
 from . import checkpoints, losses, pixels, schedule
-from .augmentations import Augmentation
+from .augmentations import LIGHT, STRONG
 from .curriculum import Curriculum, GivenTriplets, MinedTriplets, Pairs
 from .examples import Example
 from .losses import Batch, Column
@@ -37,6 +37,7 @@ GRADIENT_NORM = 5.0
 LOG_STEPS = 5
 
 Pixels = NDArray[np.uint8]
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Diverged(CardiganError):
@@ -71,7 +72,6 @@ class Trainer:
         device: torch.device,
         triplets: Rows | None = None,
         validation_triplets: Rows | None = None,
-        augmentation: Augmentation | None = None,
         processes: Processes | None = None,
         run: dict[str, object] | None = None,
         progress: bool = True,
@@ -91,7 +91,6 @@ class Trainer:
         self._folder = folder
         self._device = device
         self._processes = processes or Processes()
-        self._augmentation = augmentation or Augmentation()
         self._run = run or {}
         self._progress = progress
         self._checkpoint_seconds = checkpoint_minutes * 60
@@ -253,7 +252,10 @@ class Trainer:
             (self.recipe.seed * 1_000_003 + self._step) * 64 + self._processes.rank
         )
         chosen = torch.from_numpy(self._pictures[own]).to(self._device)
-        pictures = self._augmentation.apply(chosen, side, generator)
+        queries, mates = chosen.tensor_split([len(chosen) // self._curriculum.parts])
+        pictures = torch.cat(
+            [LIGHT.apply(queries, side, generator), STRONG.apply(mates, side, generator)]
+        )
         with torch.autocast(
             self._device.type, self._precision, enabled=self._precision is not torch.float32
         ):
@@ -279,7 +281,7 @@ class Trainer:
         network.eval()
         vectors = []
         with torch.inference_mode():
-            for batch in pixels.shown(self._pictures, rows, self.recipe.sizes[-1]):
+            for batch in pixels.shown(self._pictures, rows, self.recipe.encoder_size):
                 output = network(_shown(batch.to(self._device)))
                 vectors.append(functional.normalize(output.float()).cpu())
         return torch.cat(vectors).numpy()
@@ -375,7 +377,7 @@ class Trainer:
             (self._folder / "log.jsonl").write_text(lines, encoding="utf-8")
 
 
-def _average(averaged: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+def _average(averaged: Tensors, weights: Tensors, count: Tensor | int) -> None:
     """Moves the average towards the weights, faster in the first steps, which it should forget."""
     steps = float(count)
     decay = min(AVERAGE, (1 + steps) / (10 + steps))

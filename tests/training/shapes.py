@@ -34,7 +34,7 @@ def draw(shape: str, colour: str, number: int) -> Image.Image:
 def write(folder: Path, *, each: int = 10, validation: int = 2) -> Path:
     """Writes `each` pictures of every shape and colour, and a CSV; returns its path.
 
-    Columns: shape, colour; the group is the shape with the colour; the last ones are for validation.
+    Columns: shape, colour; the group is both. The last ones are for validation.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "shapes.csv"

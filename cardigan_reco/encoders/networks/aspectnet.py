@@ -25,9 +25,9 @@ class AspectNet(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, *, trunk: str = "regnet_x_400mf", dimensions: int = 512) -> None:
+    def __init__(self, *, trunk: str = "gridnet", dimensions: int = 512) -> None:
         super().__init__()
-        headless = trunks.build(trunk)
+        headless = trunks.any_trunk(trunk)
         self.trunk = headless.network
         self.embedding = nn.Linear(headless.width, dimensions)
         self.norm = nn.BatchNorm1d(dimensions)

@@ -15,7 +15,7 @@ class SmallNet(nn.Module):
 
     def __init__(self, *, trunk: str = "shufflenet_v2_x1_0", dimensions: int = 512) -> None:
         super().__init__()
-        headless = trunks.build(trunk)
+        headless = trunks.any_trunk(trunk)
         self.trunk = headless.network
         self.embedding = nn.Linear(headless.width, dimensions)
         self.norm = nn.BatchNorm1d(dimensions)

@@ -1,4 +1,4 @@
-"""torchvision's classification networks without their classifier."""
+"""Trunks: torchvision's classification networks without their classifier, and one of our own."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ def check(name: str) -> None:
             f"Network {name!r} is no classification network of torchvision. Choices are: "
             f"{', '.join(close or names)}{' and more' if close else ''}."
         )
+
+
+def any_trunk(name: str) -> Trunk:
+    """Returns our own trunk, `gridnet`, or else a network of torchvision; raises as `build()`."""
+    from .gridnet import NAME, GridNet
+
+    return Trunk(GridNet(), GridNet.WIDTH, head="") if name == NAME else build(name)
 
 
 def build(name: str, *, image_size: int | None = None) -> Trunk:

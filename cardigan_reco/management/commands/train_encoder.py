@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from cardigan_reco import collection as collections
-from cardigan_reco import images
 from cardigan_reco.encoders import bundle
 from cardigan_reco.exceptions import CardiganError, MissingExtra
 
 if TYPE_CHECKING:
-    from django.db.models.fields.files import FieldFile
-
     from cardigan_reco.training.examples import Example, Triplets
     from cardigan_reco.training.run import Setting
     from cardigan_reco.training.trainer import Result
@@ -53,6 +49,7 @@ _RECIPE = (
     "epochs",
     "batch_size",
     "sizes",
+    "size",
     "learning_rate",
     "patience",
     "seed",
@@ -97,7 +94,7 @@ class Command(BaseCommand):
         data.add_argument("--licence", default="", help="Of the pictures, for the model card.")
         how = parser.add_argument_group("how it learns")
         how.add_argument("--network", help="AspectNet, SmallNet, SimNet or VisNet.")
-        how.add_argument("--trunk", help="A classification network of torchvision.")
+        how.add_argument("--trunk", help="gridnet, our own, or a network of torchvision.")
         how.add_argument(
             "--start-from", help="A bundle's path, or 'bundled': weights to begin with."
         )
@@ -116,6 +113,7 @@ class Command(BaseCommand):
         how.add_argument("--epochs", type=int)
         how.add_argument("--batch-size", type=int)
         how.add_argument("--sizes", type=int, nargs="+", help="Input sides, growing.")
+        how.add_argument("--size", type=int, help="The encoder's input side; the last of --sizes.")
         how.add_argument("--learning-rate", type=float)
         how.add_argument("--patience", type=int, help="Epochs without progress before it ends.")
         how.add_argument("--seed", type=int)
@@ -156,7 +154,10 @@ class Command(BaseCommand):
         if (file is None) == (purpose is None):
             raise CommandError("Give either --data CSV or --collection, what to learn from.")
         if file is None:
-            return _of_collection(purpose)
+            try:
+                return examples.from_collection(collections.named(purpose))
+            except LookupError as error:
+                raise CommandError(error.args[0]) from error
         pictures = options["pictures"] or file.parent
         if examples.is_triplets(file):
             return examples.triplets_from_csv(file, pictures)
@@ -187,32 +188,3 @@ class Command(BaseCommand):
             f"{folder} holds the encoder (encoder.safetensors), its model card (encoder.md; say "
             "in it what the network is good and bad at) and the report (report.html)."
         )
-
-
-def _of_collection(purpose: str) -> list[Example]:
-    """Returns the collection's pictures; those of one item are mates."""
-    from cardigan_reco.training.examples import Example
-
-    try:
-        if "." in purpose:
-            embedding = collections.labelled(purpose)
-        else:
-            embedding = collections.serving(purpose)
-    except LookupError as error:
-        raise CommandError(error.args[0]) from error
-    field = embedding.item_field
-    found = []
-    for source in embedding.source_model()._default_manager.order_by("pk").iterator():
-        file = getattr(source, embedding.image_field)
-        if file:
-            item = getattr(source, f"{field}_id") if field else source.pk
-            found.append(Example(read=_reader(file), name=file.name, item=str(item)))
-    return found
-
-
-def _reader(file: FieldFile) -> Callable[[], bytes]:
-    def read() -> bytes:
-        with file.open("rb") as opened:
-            return images.read(opened)
-
-    return read

@@ -1,0 +1,193 @@
+"""What an encoder is measured on: pictures of which it is known what belongs together."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import examples as examples_module
+from . import metrics
+from .examples import Example, ExamplesError
+from .sampling import codes
+
+NEIGHBOURS = 10
+GALLERY = "gallery"
+"""The split of pictures that queries are looked for among, rather than being queries."""
+_FASHION = {"id", "colour_group", "photo_group", "article_type", "base_colour"}
+_STREET = {"file", "kind", "sku"}
+_JOINED = "article_type + base_colour"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Pictures, and the questions that they answer."""
+
+    name: str
+    examples: Sequence[Example]
+    """Queries; those of the split "gallery" are what they are looked for among."""
+    columns: Sequence[str] = ()
+    """Labels whose agreement among neighbours is measured."""
+    mates: Sequence[str] | None = None
+    """For each example who its positives are, in place of those of its group."""
+    triplets: NDArray[np.int64] | None = None
+    """(count, 3) rows of the examples, in place of those that are drawn."""
+
+
+def from_csv(file: Path, pictures: Path, *, split: str = "val") -> Trial:
+    """Returns the trial in a CSV, whose columns say which kind it is.
+
+    `id,colour_group,photo_group,article_type,base_colour`: same design, attributes, hinge.
+    `file,kind,sku`: from pictures of other kinds to those of the kind iconic.
+    `query,positive,negative`: hinge accuracy of these triplets.
+    `picture[,group][,item][,split]` and columns of classes: recall, hinge, agreement.
+
+    `pictures`: their folder or a zip file. Rows of another split are left out, unless there is no
+    such column. Raises ExamplesError, with counts, for missing pictures and where nothing is left.
+    """
+    if examples_module.is_triplets(file):
+        given = examples_module.triplets_from_csv(file, pictures)
+        rows = np.array(given.rows, np.int64)
+        return Trial(file.stem, _found(file, given.examples, pictures), triplets=rows)
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        columns = set(next(csv.reader(lines), []))
+    if columns >= _FASHION:
+        trial = _fashion(file, split)
+    elif columns >= _STREET:
+        trial = Trial(file.stem, list(_street(file, split)))
+    else:
+        chosen = [
+            example
+            for example in examples_module.from_csv(file, pictures)
+            if example.split == split or "split" not in columns
+        ]
+        known = sorted({name for example in chosen for name in example.labels})
+        trial = Trial(file.stem, chosen, known)
+    if not trial.examples:
+        raise ExamplesError(f"{file} has no pictures of the split {split!r}.")
+    return replace(trial, examples=_found(file, trial.examples, pictures))
+
+
+def measure(trial: Trial, vectors: NDArray[np.float32]) -> dict[str, float]:
+    """Returns the figures by name, from 0 to 1; `vectors`: (examples, dimensions), of length 1."""
+    if trial.triplets is not None:
+        return {"hinge accuracy": metrics.hinge_accuracy(vectors, trial.triplets)}
+    gallery = np.array([example.split == GALLERY for example in trial.examples])
+    items = codes([example.group or example.item for example in trial.examples])
+    if gallery.any():
+        values = _to_gallery(vectors, items, gallery)
+    else:
+        values = _among_themselves(vectors, items, trial)
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def _to_gallery(
+    vectors: NDArray[np.float32], items: NDArray[np.int64], gallery: NDArray[np.bool_]
+) -> dict[str, float]:
+    queries, candidates = vectors[~gallery], vectors[gallery]
+    found = metrics.neighbours(queries, candidates, count=NEIGHBOURS)
+    labels, among = items[~gallery], items[gallery]
+    values = {f"to gallery R@{at}": metrics.recall(found, labels, among, at=at) for at in (1, 5)}
+    values["to gallery mAP"] = metrics.mean_average_precision(queries, labels, candidates, among)
+    return values
+
+
+def _among_themselves(
+    vectors: NDArray[np.float32], groups: NDArray[np.int64], trial: Trial
+) -> dict[str, float]:
+    found = metrics.neighbours(vectors, count=NEIGHBOURS)
+    values = {f"same group R@{at}": metrics.recall(found, groups, at=at) for at in (1, NEIGHBOURS)}
+    values["same group mAP"] = metrics.mean_average_precision(vectors, groups)
+    labels = {
+        column: codes([example.labels.get(column, "") for example in trial.examples])
+        for column in trial.columns
+    }
+    for column, numbers in labels.items():
+        values[f"{column} @{NEIGHBOURS}"] = metrics.agreement(found, numbers)
+    mates = groups if trial.mates is None else codes(trial.mates)
+    if labels:
+        hard = metrics.triplets(mates, next(iter(labels.values())))
+        values["hinge accuracy, hard"] = metrics.hinge_accuracy(vectors, hard)
+    values["hinge accuracy, easy"] = metrics.hinge_accuracy(vectors, metrics.triplets(mates))
+    return values
+
+
+def _fashion(file: Path, split: str) -> Trial:
+    rows = [row for row in _rows(file) if row.get("split", split) == split]
+    examples = [
+        _example(
+            f"{row['id']}.jpg",
+            {
+                "article_type": row["article_type"],
+                _JOINED: f"{row['article_type']} / {row['base_colour']}",
+            },
+            row["colour_group"],
+            split,
+        )
+        for row in rows
+    ]
+    colours = {row["photo_group"]: row["colour_group"] for row in rows if row["colour_group"]}
+    mates = [
+        row["colour_group"] or colours.get(row["photo_group"]) or row["photo_group"] for row in rows
+    ]
+    return Trial(file.stem, examples, ("article_type", _JOINED), mates)
+
+
+def _street(file: Path, split: str) -> Iterator[Example]:
+    for row in _rows(file):
+        if row["kind"] == "iconic":
+            yield _example(row["file"], {}, row["sku"], GALLERY)
+        elif row.get("split", split) == split:
+            yield _example(row["file"], {}, row["sku"], split)
+
+
+def _example(name: str, labels: Mapping[str, str], group: str, split: str) -> Example:
+    return Example(Path(name).read_bytes, name, labels, group=group, split=split)
+
+
+def _rows(file: Path) -> Iterator[dict[str, str]]:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        yield from csv.DictReader(lines)
+
+
+def _found(file: Path, examples: Sequence[Example], pictures: Path) -> list[Example]:
+    """Returns the examples, each reading from where its picture is."""
+    readers = _zipped(pictures) if pictures.suffix == ".zip" else _in_folder(pictures)
+    found = [(example, readers(example.name)) for example in examples]
+    missing = [example.name for example, reader in found if reader is None]
+    if missing:
+        raise ExamplesError(
+            f"{len(missing)} of {len(examples)} pictures that {file.name} names aren't in "
+            f"{pictures}: {', '.join(missing[:_SHOWN])}{' ...' if len(missing) > _SHOWN else ''}. "
+            "Name their folder or zip file with --pictures."
+        )
+    return [replace(example, read=reader) for example, reader in found if reader is not None]
+
+
+def _in_folder(folder: Path) -> Callable[[str], Callable[[], bytes] | None]:
+    def reader(name: str) -> Callable[[], bytes] | None:
+        path = folder / name
+        return path.read_bytes if path.is_file() else None
+
+    return reader
+
+
+def _zipped(file: Path) -> Callable[[str], Callable[[], bytes] | None]:
+    try:
+        archive = ZipFile(file)
+    except (OSError, BadZipFile) as error:
+        raise ExamplesError(f"{file} can't be read as a zip file ({error}).") from error
+    names = set(archive.namelist())
+
+    def reader(name: str) -> Callable[[], bytes] | None:
+        return partial(archive.read, name) if name in names else None
+
+    return reader

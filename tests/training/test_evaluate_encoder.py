@@ -1,0 +1,229 @@
+"""`evaluate_encoder` from the command line: its figures, its sheets, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from cardigan_reco.encoders import bundle
+from tests.conftest import BLUE, GREEN, RED, AddProduct
+from tests.training import shapes
+
+SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return shapes.write(tmp_path_factory.mktemp("shapes"))
+
+
+@pytest.fixture
+def two_encoders(settings):
+    """Two dummies: what one loses by projecting to two dimensions, the other keeps."""
+    backend = "cardigan_reco.encoders.dummy.DummyEncoder"
+    settings.CARDIGAN_RECO = {
+        **settings.CARDIGAN_RECO,
+        "ENCODERS": {
+            "default": {"BACKEND": backend, "OPTIONS": {"dimensions": 64}},
+            "flat": {"BACKEND": backend, "OPTIONS": {"dimensions": 2}},
+        },
+    }
+
+
+def evaluate(*arguments: object, **options: object) -> str:
+    output = io.StringIO()
+    call_command("evaluate_encoder", *arguments, stdout=output, verbosity=0, **options)
+    return output.getvalue()
+
+
+def measured(folder: Path, *arguments: object, **options: object) -> dict:
+    evaluate(*arguments, json=folder / "figures.json", **options)
+    return json.loads((folder / "figures.json").read_text())
+
+
+def write_csv(file: Path, *rows: tuple[object, ...]) -> Path:
+    with file.open("w", encoding="utf-8", newline="") as lines:
+        csv.writer(lines).writerows(rows)
+    return file
+
+
+@pytest.mark.usefixtures("two_encoders")
+def test_encoders_stand_side_by_side_in_a_table(data, tmp_path):
+    text = evaluate("default", "flat", data=[data], json=tmp_path / "figures.json")
+    header, *lines = text.splitlines()
+    assert header.split() == ["shapes", "default", "flat"]
+    assert lines[-2] == "24 pictures"
+    found = json.loads((tmp_path / "figures.json").read_text())["shapes"]
+    assert found["default"].keys() == found["flat"].keys()
+    for name, value in found["default"].items():
+        line = next(line for line in lines if line.startswith(name))
+        assert line.split()[-2:] == [f"{value:.3f}", f"{found['flat'][name]:.3f}"]
+    # A dummy knows colours and no shapes; two dimensions are too few for three colours.
+    assert found["default"]["colour @10"] > 0.9
+    assert found["default"]["colour @10"] > found["default"]["shape @10"] + 0.3
+    assert found["default"]["hinge accuracy, easy"] > found["flat"]["hinge accuracy, easy"]
+
+
+@pytest.mark.usefixtures("two_encoders")
+def test_the_split_chooses_the_rows(data, tmp_path):
+    output = evaluate("default", data=[data], split="train")
+    assert "96 pictures" in output
+    with pytest.raises(CommandError, match="no pictures of the split 'test'"):
+        evaluate("default", data=[data], split="test")
+
+
+@pytest.mark.usefixtures("two_encoders")
+def test_the_sheet_shows_each_query_once_an_encoder_and_marks_its_neighbours(data, tmp_path):
+    sheet = tmp_path / "sheet.html"
+    evaluate("default", "flat", data=[data], html=sheet, queries=5)
+    text = sheet.read_text()
+    assert text.count('class="row"') == 2 * 5
+    assert text.count("<img") == 2 * 5 * (1 + 8)
+    assert "✓" in text
+    assert "✗" in text
+    assert 'src="http' not in text
+    assert "<th>hinge accuracy, easy</th>" in text
+
+
+def test_names_on_a_sheet_are_no_html(tmp_path):
+    name = "<script>alert(1)</script>"
+    rows = [(f"{number}.png", name) for number in range(4)]
+    for number in range(4):
+        shapes.draw("disc", "red", number).save(tmp_path / f"{number}.png")
+    file = write_csv(tmp_path / "evil.csv", ("picture", "label"), *rows)
+    evaluate("default", data=[file], html=tmp_path / "sheet.html")
+    text = (tmp_path / "sheet.html").read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_a_collection_is_measured_by_its_items(
+    db, silent_doorbell, add_product: AddProduct, tmp_path
+):
+    add_product("mug", RED, RED)
+    add_product("bowl", BLUE, BLUE)
+    add_product("cup", GREEN)
+    found = measured(tmp_path, "default", collection="similar", html=tmp_path / "sheet.html")
+    assert found == {
+        "similar": {
+            "default": {
+                "same group R@1": 1,
+                "same group R@10": 1,
+                "same group mAP": 1,
+                "hinge accuracy, easy": 1,
+            }
+        }
+    }
+    assert (tmp_path / "sheet.html").read_text().count('class="row"') == 5
+    same = measured(tmp_path, "default", collection="testapp.ProductImageEmbedding")
+    assert list(same.values()) == list(found.values())
+
+
+def test_given_triplets(data, tmp_path):
+    file = write_csv(
+        data.parent / "triplets.csv",
+        ("query", "positive", "negative"),
+        ("disc-red-0.png", "disc-red-0.png", "disc-blue-0.png"),
+        ("disc-red-0.png", "disc-blue-0.png", "disc-red-0.png"),
+        ("bar-green-1.png", "bar-green-2.png", "ring-red-1.png"),
+    )
+    found = measured(tmp_path, "default", data=[file])
+    assert found == {"triplets": {"default": {"hinge accuracy": pytest.approx(2 / 3)}}}
+
+
+def test_street_to_shop_from_a_zip_beside_the_csv(tmp_path):
+    with zipfile.ZipFile(tmp_path / "street.zip", "w") as archive:
+        for shape in shapes.SHAPES[:2]:
+            for number in range(3):
+                picture = io.BytesIO()
+                colour = "red" if shape == "disc" else "blue"
+                shapes.draw(shape, colour, number).save(picture, "PNG")
+                archive.writestr(f"{shape}/{number}.png", picture.getvalue())
+    rows = [
+        (f"{shape}/{number}.png", "natural" if number else "iconic", shape, "val" if number else "")
+        for shape in shapes.SHAPES[:2]
+        for number in range(3)
+    ]
+    file = write_csv(tmp_path / "street.csv", ("file", "kind", "sku", "split"), *rows)
+    found = measured(tmp_path, "default", data=[file])["street"]["default"]
+    assert found == {"to gallery R@1": 1, "to gallery R@5": 1, "to gallery mAP": 1}
+
+
+def test_same_design_has_the_fashion_columns(tmp_path):
+    header = ("id", "split", "colour_group", "photo_group", "article_type", "base_colour")
+    rows = [
+        (1, "val", "a", "", "Shirts", "Red"),
+        (2, "val", "a", "p", "Shirts", "Red"),
+        (3, "val", "", "p", "Shirts", "Blue"),
+        (4, "val", "", "", "Caps", "Blue"),
+        (5, "train", "a", "", "Caps", "Blue"),
+    ]
+    for number in range(1, 6):
+        shapes.draw("disc", "red", number).save(tmp_path / f"{number}.jpg")
+    file = write_csv(tmp_path / "fashion.csv", header, *rows)
+    found = measured(tmp_path, "default", data=[file])["fashion"]["default"]
+    assert set(found) == {
+        "same group R@1",
+        "same group R@10",
+        "same group mAP",
+        "article_type @10",
+        "article_type + base_colour @10",
+        "hinge accuracy, easy",
+    }
+    # Three others are all the neighbours there are: whatever is attainable is found.
+    assert found["article_type @10"] == found["same group R@10"] == 1
+
+
+def test_missing_pictures_are_counted_before_anything_is_encoded(data, tmp_path):
+    with pytest.raises(CommandError, match=r"24 of 24 pictures .* aren't in") as refused:
+        evaluate("default", data=[data], pictures=tmp_path)
+    assert "--pictures" in str(refused.value)
+    assert "disc-red-8.png" in str(refused.value)
+
+
+def test_a_picture_that_is_none_is_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    file = write_csv(tmp_path / "broken.csv", ("picture", "label"), ("a.png", "x"))
+    with pytest.raises(CommandError, match=r"a\.png can't be used"):
+        evaluate("default", data=[file])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (["default"], {}, "Give --data CSV or --collection"),
+        (["nobody"], {"collection": "similar"}, "Encoder 'nobody' is not defined"),
+        (["default"], {"collection": "shoes"}, "Collection 'shoes' is not defined"),
+        (["default"], {"collection": "no.Such"}, "'no.Such' is not an embedding model"),
+        (["none.safetensors"], {"collection": "similar"}, "none.safetensors"),
+        (["default"], {"data": [Path("none.csv")]}, "none.csv can't be read"),
+    ],
+)
+def test_what_it_can_t_do_it_says(db, arguments, options, message):
+    with pytest.raises(CommandError, match=message):
+        evaluate(*arguments, **options)
+
+
+def test_a_collection_without_pictures(db):
+    with pytest.raises(CommandError, match="The collection posters has no pictures"):
+        evaluate("default", collection="posters")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data, which isn't here")
+def test_the_bundled_encoder_has_the_figures_of_its_model_card(tmp_path):
+    pytest.importorskip("torch")
+    card = (bundle.BUNDLED.with_suffix(".md")).read_text()
+    found = measured(
+        tmp_path,
+        str(bundle.BUNDLED),
+        data=[SHARED / "fashion.csv", SHARED / "grocery.csv"],
+    )
+    for trial in found.values():
+        for name, value in next(iter(trial.values())).items():
+            assert f"| {name} | {value:.3f} |" in card
