@@ -134,7 +134,11 @@ def _fashion(file: Path, split: str) -> Trial:
         )
         for row in rows
     ]
-    colours = {row["photo_group"]: row["colour_group"] for row in rows if row["colour_group"]}
+    colours = {
+        row["photo_group"]: row["colour_group"]
+        for row in rows
+        if row["photo_group"] and row["colour_group"]
+    }
     mates = [
         row["colour_group"] or colours.get(row["photo_group"]) or row["photo_group"] for row in rows
     ]

@@ -180,7 +180,7 @@ def test_triplets_are_learned_as_they_are(data, tmp_path):
         (["--column", "size"], "No picture has a class in the column 'size'. Choices are: colour,"),
         (["--loss", "softmaxx"], "loss is 'softmaxx'. Choices are: hinge, softpn, softmax,"),
         (["--network", "BigNet"], "network is 'BigNet'. Choices are: AspectNet, SmallNet,"),
-        (["--sizes", "16"], "sizes is (16,). It needs sides of 32 pixels or more."),
+        (["--sizes", "16"], "sizes is (16,) and size None. Sides are of 32 pixels or more."),
         (["--batch-size", "25"], "batch_size is 25. It must be a multiple of 6."),
         (["--column", "shape=taste"], "Aspect 'taste' is unknown. Choices are: none for this"),
         (["--trunk", "resnet1"], "Network 'resnet1' is no classification network of torchvision."),
