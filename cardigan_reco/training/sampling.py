@@ -33,6 +33,26 @@ def codes(names: Sequence[str], known: Sequence[bool] | None = None) -> Rows:
     return np.array([numbers.get(name, -1) for name in names], np.int64)
 
 
+def classes(cells: Sequence[str], known: Sequence[bool]) -> Rows:
+    """Returns numbers (cells, most classes of a cell) of the classes in cells such as "one|two".
+
+    Rows are filled up with -1 at their ends. Classes that no known row has are left out.
+    """
+    apart = [cell.split("|") for cell in cells]
+    flat = codes(
+        [name for names in apart for name in names],
+        np.repeat(known, list(map(len, apart))).tolist(),
+    )
+    result = np.full((len(cells), max(map(len, apart), default=1)), -1, np.int64)
+    start = 0
+    for row, names in zip(result, apart, strict=True):
+        own = flat[start : start + len(names)]
+        own = own[own >= 0]
+        row[: len(own)] = own
+        start += len(names)
+    return result
+
+
 def alone(numbers: Rows) -> Rows:
     """Returns the numbers with each -1 replaced by a number of its own."""
     result = numbers.copy()

@@ -26,7 +26,7 @@ from .losses import Batch, Column
 from .mining import Miner
 from .processes import Processes
 from .recipe import Recipe, RecipeError
-from .sampling import PairSampler, Rows, alone, codes
+from .sampling import PairSampler, Rows, alone, classes, codes
 from .validation import Figures, figures
 
 MEAN, STD = 0.5, 0.25
@@ -129,7 +129,8 @@ class Trainer:
         self._labels: dict[str, Tensor] = {}
         self._columns: list[Column] = []
         for name, aspect, weight in recipe.columns:
-            numbers = codes([example.labels.get(name, "") for example in examples], training)
+            cells = [example.labels.get(name, "") for example in examples]
+            numbers = classes(cells, training)
             self._labels[name] = torch.from_numpy(numbers)
             self._columns.append(Column(name, int(numbers.max()) + 1, aspect, weight))
         items = alone(codes([example.item for example in examples]))
@@ -226,7 +227,7 @@ class Trainer:
         self._wrapped.train()
         vectors = self._vectors(rows, side)
         batch = Batch(
-            {name: numbers[rows].to(self._device) for name, numbers in self._labels.items()},
+            {name: self._drawn(cells[rows]) for name, cells in self._labels.items()},
             self._groups[rows].to(self._device),
             self._items[rows].to(self._device),
         )
@@ -244,6 +245,15 @@ class Trainer:
         self._scaler.update()
         self._average.update_parameters(self._network)
         return float(loss.item())
+
+    def _drawn(self, cells: Tensor) -> Tensor:
+        """Returns one class (n,) of each row's (n, most classes), -1 where there is none.
+
+        On average over the steps that is the soft target of arXiv 1805.00932, 1 / k for each of k.
+        """
+        counts = (cells >= 0).sum(1)
+        drawn = (torch.rand(len(cells)) * counts).long()
+        return cells.gather(1, drawn[:, None])[:, 0].to(self._device)
 
     def _vectors(self, rows: Rows, side: int) -> Tensor:
         """Returns the vectors of all rows; each process computes a part of each third or half."""
@@ -306,7 +316,7 @@ class Trainer:
 
     def _validate(self) -> Figures:
         shown = [self._examples[row] for row in self._validation.tolist()]
-        columns = [column.name for column in self._columns]
+        columns = [name for name, cells in self._labels.items() if cells.shape[1] == 1]
         triplets = self._validation_triplets
         if triplets is not None:
             triplets = np.searchsorted(self._validation, triplets)
