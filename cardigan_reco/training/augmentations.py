@@ -137,13 +137,13 @@ LIGHT = Augmentation(
     degrees=6,
     shift=0.05,
     perspective=0.04,
-    background=0.1,
-    light=0.12,
-    tint=0.04,
-    saturation=0.1,
+    background=0.05,
+    light=0.08,
+    tint=0.02,
+    saturation=0.06,
     blur=0.1,
     noise=0.01,
-    erase=0.08,
+    erase=0.04,
 )
 """For queries: a small network learns little in a short run where all is changed strongly."""
 STRONG = Augmentation(
@@ -151,14 +151,14 @@ STRONG = Augmentation(
     stretch=1.12,
     degrees=10,
     shift=0.1,
-    perspective=0.08,
-    background=0.15,
-    light=0.2,
-    tint=0.06,
-    saturation=0.15,
-    blur=0.25,
+    perspective=0.06,
+    background=0.1,
+    light=0.15,
+    tint=0.04,
+    saturation=0.1,
+    blur=0.15,
     noise=0.02,
-    erase=0.2,
+    erase=0.1,
 )
 """For their mates, as phones, rooms and other shops would show them."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 560, 220, 48, 26
-_DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 2", "10 4")
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM = 560, 220, 48, 20, 26
+_COLOURS = 6
+_DASHES = ("", "6 3", "2 3", "8 3 2 3", "10 4")
+"""One fewer than there are colours, so that a pair of both comes again only after 30 lines."""
 
 Point = tuple[float, float]
 
@@ -26,13 +28,13 @@ def chart(title: str, lines: Mapping[str, Sequence[Point]]) -> str:
     first, last = min(steps), max(max(steps), min(steps) + 1)
 
     def place(step: float, value: float) -> str:
-        x = LEFT + (step - first) / (last - first) * (WIDTH - LEFT - 8)
+        x = LEFT + (step - first) / (last - first) * (WIDTH - LEFT - RIGHT)
         y = 8 + (high - value) / (high - low) * (HEIGHT - BOTTOM - 8)
         return f"{x:.1f},{y:.1f}"
 
     drawn, legend = [], []
     for number, (name, points) in enumerate(lines.items()):
-        colour, dash = f"var(--line-{number % 6})", _DASHES[number % 6]
+        colour, dash = f"var(--line-{number % _COLOURS})", _DASHES[number % len(_DASHES)]
         path = " ".join(place(step, value) for step, value in points)
         drawn.append(
             f'<polyline points="{path}" style="stroke:{colour}" stroke-dasharray="{dash}"/>'
@@ -54,6 +56,6 @@ def chart(title: str, lines: Mapping[str, Sequence[Point]]) -> str:
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f'<path d="M{LEFT} 8V{HEIGHT - BOTTOM}H{WIDTH - 8}" class="axes"/>'
+        f'<path d="M{LEFT} 8V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}" class="axes"/>'
         f"{ticks}{''.join(drawn)}</svg><ul>{''.join(legend)}</ul></figure>"
     )

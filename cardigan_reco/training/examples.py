@@ -228,7 +228,7 @@ def _example(row: Mapping[str, str], pictures: Path) -> Example:
     return Example(
         read=(pictures / row["picture"]).read_bytes,
         name=row["picture"],
-        labels={column: row[column] for column in row.keys() - _RESERVED if row[column]},
+        labels={name: label for name, label in row.items() if label and name not in _RESERVED},
         group=row.get("group", ""),
         item=row.get("item", ""),
         split=row.get("split", "train"),

@@ -70,8 +70,9 @@ class SoftPN(nn.Module):
 class LabelledLoss(nn.Module):
     """The weighted sum of a loss for each column of classes, and of a contrast of pairs.
 
-    Groups are contrasted in the aspect "design" where the network has it, items in all of the
-    vector: mates of a group may differ in colour, and pictures of an item must not.
+    A network with aspects contrasts groups in "design" alone, whose mates may differ in colour: to
+    contrast things of one kind in the rest would undo what the classes teach there. Any other one
+    contrasts groups, and items besides, which must not differ in colour.
     """
 
     def __init__(
@@ -81,7 +82,8 @@ class LabelledLoss(nn.Module):
         *,
         dimensions: int,
         aspects: Mapping[str, slice],
-        contrast: float = 0.7,
+        contrast: float,
+        temperature: float,
     ) -> None:
         """Raises EncoderError for an unknown loss or aspect, MissingExtra without the package."""
         super().__init__()
@@ -94,7 +96,9 @@ class LabelledLoss(nn.Module):
                 raise EncoderError(f"Aspect {column.aspect!r} is unknown. Choices are: {choices}.")
         self.by_column = nn.ModuleDict(
             {
-                column.name: _classes(name, column.classes, _length(self._part(column.aspect)))
+                column.name: _classes(
+                    name, column.classes, _length(self._part(column.aspect)), temperature
+                )
                 for column in columns
             }
         )
@@ -103,10 +107,10 @@ class LabelledLoss(nn.Module):
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Returns the loss of `vectors` (n, dimensions)."""
-        design = self._part("design" if "design" in self._aspects else None)
-        total: Tensor = self._contrast_weight * (
-            self._contrast(vectors[:, design], batch.groups) + self._contrast(vectors, batch.items)
-        )
+        design = self._part("design" if self._aspects else None)
+        total: Tensor = self._contrast_weight * self._contrast(vectors[:, design], batch.groups)
+        if not self._aspects:
+            total = total + self._contrast_weight * self._contrast(vectors, batch.items)
         for column in self._columns:
             labels = batch.labels[column.name]
             known = labels >= 0
@@ -127,6 +131,8 @@ def build(
     dimensions: int,
     aspects: Mapping[str, slice],
     margin: float,
+    contrast: float,
+    temperature: float,
 ) -> nn.Module:
     """Returns the loss of that name, called with vectors and a Batch.
 
@@ -138,10 +144,17 @@ def build(
         return SoftPN()
     if name not in LABELLED:
         raise EncoderError(f"Loss {name!r} is unknown. Choices are: {', '.join(LOSSES)}.")
-    return LabelledLoss(name, columns, dimensions=dimensions, aspects=aspects)
+    return LabelledLoss(
+        name,
+        columns,
+        dimensions=dimensions,
+        aspects=aspects,
+        contrast=contrast,
+        temperature=temperature,
+    )
 
 
-def _classes(name: str, classes: int, dimensions: int) -> nn.Module:
+def _classes(name: str, classes: int, dimensions: int, temperature: float) -> nn.Module:
     losses = _library()
     loss: nn.Module
     match name:
@@ -154,8 +167,8 @@ def _classes(name: str, classes: int, dimensions: int) -> nn.Module:
         case "multi-similarity" | "contrast":
             loss = _pairs(name)
         case _:
-            # NormFace's scale (arXiv 1704.06369), 1 / temperature.
-            loss = losses.NormalizedSoftmaxLoss(classes, dimensions, temperature=0.05)
+            # NormFace (arXiv 1704.06369), whose scale is 1 / temperature.
+            loss = losses.NormalizedSoftmaxLoss(classes, dimensions, temperature=temperature)
     return loss
 
 

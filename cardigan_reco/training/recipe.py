@@ -32,6 +32,11 @@ class Recipe:
     """A name of `losses.LOSSES`."""
     margin: float = 0.05
     """The hinge's g."""
+    temperature: float = 0.125
+    """Of the softmax over classes. A low one is content with vectors that only lean towards their
+    class; a high one draws them together, so that neighbours agree as well as classes do."""
+    contrast: float = 0.7
+    """Weight of the contrast of pairs beside columns, each of which has its own."""
     columns: tuple[tuple[str, str | None, float], ...] = ()
     """Columns of classes to learn: name, aspect or None, weight."""
     mining: str = "semi-hard"
@@ -73,6 +78,8 @@ class Recipe:
             ("learning_rate", self.learning_rate),
             ("patience", 1 if self.patience is None else self.patience),
             ("margin", self.margin),
+            ("temperature", self.temperature),
+            ("contrast", self.contrast),
         ):
             if not number > 0:
                 raise RecipeError(f"{name} is {number}. It must be above 0.")

@@ -106,6 +106,8 @@ class Trainer:
             dimensions=recipe.dimensions,
             aspects=getattr(network, "aspects", {}),
             margin=recipe.margin,
+            contrast=recipe.contrast,
+            temperature=recipe.temperature,
         ).to(device)
         self._average = AveragedModel(network, multi_avg_fn=_average, use_buffers=True)
         self._optimizer = self._build_optimizer()

@@ -181,6 +181,7 @@ def test_triplets_are_learned_as_they_are(data, tmp_path):
         (["--loss", "softmaxx"], "loss is 'softmaxx'. Choices are: hinge, softpn, softmax,"),
         (["--network", "BigNet"], "network is 'BigNet'. Choices are: AspectNet, SmallNet,"),
         (["--sizes", "16"], "sizes is (16,) and size None. Sides are of 32 pixels or more."),
+        (["--contrast", "0"], "contrast is 0.0. It must be above 0."),
         (["--batch-size", "25"], "batch_size is 25. It must be a multiple of 6."),
         (["--column", "shape=taste"], "Aspect 'taste' is unknown. Choices are: none for this"),
         (["--trunk", "resnet1"], "Network 'resnet1' is no classification network of torchvision."),

@@ -45,6 +45,8 @@ _RECIPE = (
     "dimensions",
     "loss",
     "margin",
+    "contrast",
+    "temperature",
     "mining",
     "epochs",
     "batch_size",
@@ -109,6 +111,8 @@ class Command(BaseCommand):
         )
         how.add_argument("--loss", help="softmax, cosface, arcface, contrast, hinge, softpn ...")
         how.add_argument("--margin", type=float, help="The hinge's g; 0.05 by default.")
+        how.add_argument("--temperature", type=float, help="Of the softmax over classes; 0.125.")
+        how.add_argument("--contrast", type=float, help="Weight of pairs beside columns; 0.7.")
         how.add_argument("--mining", help="Negatives of triplets: random, semi-hard or hard.")
         how.add_argument("--epochs", type=int)
         how.add_argument("--batch-size", type=int)
