@@ -65,9 +65,8 @@ def test_encoders_stand_side_by_side_in_a_table(data, tmp_path):
     for name, value in found["default"].items():
         line = next(line for line in lines if line.startswith(name))
         assert line.split()[-2:] == [f"{value:.3f}", f"{found['flat'][name]:.3f}"]
-    # A dummy knows colours and no shapes; two dimensions are too few for three colours.
-    assert found["default"]["colour @10"] > 0.9
-    assert found["default"]["colour @10"] > found["default"]["shape @10"] + 0.3
+    # Two dimensions are too few to tell three colours apart.
+    assert found["default"]["colour @10"] > found["flat"]["colour @10"] + 0.1
     assert found["default"]["hinge accuracy, easy"] > found["flat"]["hinge accuracy, easy"]
 
 
