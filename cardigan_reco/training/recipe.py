@@ -33,8 +33,8 @@ class Recipe:
     margin: float = 0.05
     """The hinge's g."""
     temperature: float = 0.125
-    """Of the softmax over classes. At a low one the loss is small for vectors that only lean towards
-    their class; a high one asks for more."""
+    """Of the softmax over classes. At a low one the loss is small for vectors that only lean
+    towards their class; a high one asks for more."""
     contrast: float = 0.7
     """Weight of the contrast of pairs beside columns, each of which has its own."""
     columns: tuple[tuple[str, str | None, float], ...] = ()
