@@ -18,6 +18,22 @@ BUNDLED = {"default": {"BACKEND": "cardigan_reco.encoders.torch.TorchEncoder"}}
 
 
 @dataclass(frozen=True)
+class PhotoSearch:
+    """How photos are searched by: the keys of CARDIGAN_RECO["SEARCH"]."""
+
+    encode_in: str = "process"
+    """Where photos are encoded: "process", the one that serves the request, or "worker", Celery."""
+    queue: str = "cardigan-search"
+    """The Celery queue of photos."""
+    concurrent: int = 2
+    """Photos that one process decodes and encodes at a time."""
+    wait_seconds: float = 1.0
+    """How long a photo waits for its turn before the answer is "busy"."""
+    deadline_seconds: float = 5.0
+    """How long a worker may take."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """The values in force. Each field is the key of the same name in capitals."""
 
@@ -49,6 +65,13 @@ class Settings:
     """Filters that leave so many pictures at most, and few of all, are searched without index."""
     search_timeout_seconds: float = 2.0
     """Time after which PostgreSQL cancels a search."""
+    search: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of PhotoSearch, in capitals."""
+
+    @property
+    def photo_search(self) -> PhotoSearch:
+        """How photos are searched by."""
+        return PhotoSearch(**{key.lower(): value for key, value in self.search.items()})
 
 
 @dataclass(frozen=True)
@@ -140,6 +163,28 @@ def _collections(value: object) -> str | None:
     return 'a dict of purposes and model labels, such as {"similar": "shop.ProductImageEmbedding"}'
 
 
+def _where(value: object) -> str | None:
+    return None if value in ("process", "worker") else "'process' or 'worker'"
+
+
+_SEARCH_RULES: dict[str, Callable[[object], str | None]] = {
+    "ENCODE_IN": _where,
+    "QUEUE": _name,
+    "CONCURRENT": _positive,
+    "WAIT_SECONDS": _seconds,
+    "DEADLINE_SECONDS": _seconds,
+}
+
+
+def _search(value: object) -> str | None:
+    if not isinstance(value, Mapping) or set(value) - set(_SEARCH_RULES):
+        return f"a dict with any of the keys {', '.join(_SEARCH_RULES)}"
+    for key, rule in _SEARCH_RULES.items():
+        if key in value and (wanted := rule(value[key])):
+            return f"a dict, {key} being {wanted}"
+    return None
+
+
 _RULES: dict[str, Callable[[object], str | None]] = {
     "ENCODERS": _encoders,
     "COLLECTIONS": _collections,
@@ -155,6 +200,7 @@ _RULES: dict[str, Callable[[object], str | None]] = {
     "EF_SEARCH": _up_to(1000),
     "EXACT_ROWS": _positive,
     "SEARCH_TIMEOUT_SECONDS": _seconds,
+    "SEARCH": _search,
 }
 
 

@@ -29,6 +29,38 @@ class TooManyPixels(ImageError):
     code = "too_many_pixels"
 
 
+class Busy(CardiganError):
+    """Nothing is free to encode a photo now. `retry_after_seconds` says when to try again."""
+
+    code = "busy"
+
+    def __init__(self, message: str, retry_after_seconds: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidRequest(CardiganError):
+    """What a client asks for can't be done. `code` is stable and fit for an API's answer."""
+
+    code = "invalid"
+
+
+class InvalidUpload(InvalidRequest):
+    """A form holds more files than one, files in other fields, or too many fields."""
+
+
+class UnknownFilter(InvalidRequest):
+    """A filter isn't among those that the shop allows."""
+
+    code = "unknown_filter"
+
+
+class InvalidFilter(InvalidRequest):
+    """A filter was given a value that it can't take."""
+
+    code = "invalid_filter"
+
+
 class EncoderError(CardiganError):
     """An encoder can't be built or run: weights missing, network unknown, device absent."""
 

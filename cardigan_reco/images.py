@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 import zlib
 from io import BytesIO
@@ -45,6 +46,10 @@ _PILLOW_ERRORS = (
 )
 
 
+Crop = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a picture, as shares of its sides."""
+
+
 class Readable(Protocol):
     """A binary file, Django's File included."""
 
@@ -71,17 +76,24 @@ def read(file: Readable) -> bytes:
     return bytes(data)
 
 
-def load(data: bytes, *, min_side: int | None = None) -> Image.Image:
-    """Returns the picture upright, in RGB, on white where it is transparent.
+def load(data: bytes, *, min_side: int | None = None, crop: Crop | None = None) -> Image.Image:
+    """Returns the picture upright, in RGB, on white where it is transparent; with `crop` a part.
 
     `data` is a JPEG, PNG or WebP file; of an animation the first (WebP) or default (PNG) picture
     counts. With `min_side`, pixels, the picture may come out smaller, its short side at
     least twice that: much faster for large ones, and enough for a network of that input size.
+    `crop` is of the upright picture, and its part comes out so large.
 
-    Raises ImageTooLarge, UnsupportedFormat, TooManyPixels, and ImageError, the base of these,
-    for whatever is damaged, too small or hostile. Nothing is decoded before the size is checked.
+    Raises ValueError for a crop that is no part of a picture, ImageTooLarge, UnsupportedFormat,
+    TooManyPixels, and ImageError, the base of these, for whatever is damaged, too small or hostile.
+    Nothing is decoded before the size is checked.
     """
     limits = conf.current()
+    if crop is not None:
+        check_crop(crop)
+        if min_side is not None:
+            left, top, right, bottom = crop
+            min_side = math.ceil(min_side / min(right - left, bottom - top))
     _check_bytes(len(data), limits.max_image_bytes)
     container = containers.examine(data)
     _check_size(container.size, limits.max_image_pixels)
@@ -93,12 +105,35 @@ def load(data: bytes, *, min_side: int | None = None) -> Image.Image:
             image.load()
             upright = _UPRIGHT.get(container.orientation)
             rgb = _to_rgb(image, min_side, inverted=not container.adobe)
-            return rgb if upright is None else rgb.transpose(upright)
+            if upright is not None:
+                rgb = rgb.transpose(upright)
+            return rgb if crop is None else _cropped(rgb, crop)
     except _PILLOW_ERRORS as error:
         raise ImageError(
             f"The {container.format} can't be decoded ({error}). It is damaged or truncated: "
             "save it again or upload another."
         ) from error
+
+
+def check_crop(crop: Crop) -> None:
+    """Raises ValueError unless left < right and top < bottom, from 0 to 1."""
+    left, top, right, bottom = crop
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(
+            f"crop is {crop}. It must be left, top, right and bottom as shares of the sides from "
+            "0 to 1, left < right and top < bottom."
+        )
+
+
+def _cropped(image: Image.Image, crop: Crop) -> Image.Image:
+    left, right = (round(crop[place] * image.width) for place in (0, 2))
+    top, bottom = (round(crop[place] * image.height) for place in (1, 3))
+    if min(right - left, bottom - top) < MIN_SIDE:
+        raise ImageError(
+            f"The chosen part has {right - left} x {bottom - top} pixels. Each side needs at least "
+            f"{MIN_SIDE}: choose a larger part."
+        )
+    return image.crop((left, top, right, bottom))
 
 
 def _check_bytes(length: int, limit: int) -> None:

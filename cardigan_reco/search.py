@@ -1,194 +1,129 @@
-"""The one search: nearest pictures of the allowed items, by index or exactly.
-
-It owns the transaction and PostgreSQL's settings. The query's vectors are read inside the
-statement; no vector travels.
-"""
+"""Search by photo, and what every search shares: from nearest pictures to the shop's own items."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from django.core.exceptions import EmptyResultSet
-from django.db import connections, transaction
-from django.db.models import F, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import QuerySet
 
-from . import conf
-from .models import Embedding
-from .querysets import EmbeddingQuerySet
+from . import collection as collections
+from . import neighbours, photos
+from .images import Crop, Readable
+from .models import Embedding, EncoderVersion
 
-PICTURES_PER_ITEM = 4
-"""Rows that are asked of the index for each wanted item, since an item may have many pictures."""
-MAX_EF_SEARCH = 1000
-"""pgvector's own limit."""
-FEW_ROWS = 2_000
-"""So many rows are compared one by one in any case."""
-SELECTIVE_SHARE = 0.15
-"""Up to CARDIGAN_RECO["EXACT_ROWS"], only a filter that leaves less of the table is worth that."""
-MAX_EXACT_ROWS = 200_000
-"""Beyond this, a page that stays short is better than a scan of the table."""
+MAX_LIMIT = 100
 
 
-@dataclass(frozen=True)
-class Match:
-    """An item, its picture that is nearest, and how near."""
-
-    item_pk: Any
-    source_pk: Any
-    similarity: float
-    """Cosine, 0 (unrelated or opposed) to 1 (same)."""
-
-
-def nearest(
-    embedding: type[Embedding],
-    query: QuerySet[Any],
+def by_image(
+    picture: bytes | Readable,
     *,
-    candidates: QuerySet[Any],
+    within: QuerySet[Any] | None = None,
+    limit: int = 8,
+    offset: int = 0,
+    min_similarity: float = 0.0,
+    crop: Crop | None = None,
+    collection: str = "similar",
+) -> list[Any]:
+    """Returns up to `limit` items of `within` that look like a photo, most similar first.
+
+    `picture`: a JPEG, PNG or WebP file, or its bytes; neither is kept. `crop`: left, top, right and
+    bottom of the part that counts, as shares of the upright picture's sides. `offset`: how many of
+    the first items to leave out; with `limit` it may reach 100.
+    `within` and the answers are as in `recommendations.similar_to()`.
+
+    Raises ImageError for a picture that can't be used, Busy when too many are being encoded or no
+    worker answers, LookupError for an unknown collection, and ValueError for a crop without an area
+    and for numbers out of range.
+    """
+    embedding = collections.serving(collection)
+    within = embedding.candidates() if within is None else within
+    _check(embedding, within, limit, offset, min_similarity)
+    photo = photos.encode(picture, encoder=embedding.encoder, crop=crop)
+    version = (
+        EncoderVersion.objects.using(within.db)
+        .filter(encoder=embedding.encoder, fingerprint=photo.fingerprint)
+        .first()
+    )
+    if version is None:  # This encoder has made no vectors yet.
+        return []
+    return items(
+        embedding,
+        neighbours.given(photo.vector, version),
+        within=within,
+        limit=limit,
+        offset=offset,
+        min_similarity=min_similarity,
+    )
+
+
+def items(
+    embedding: type[Embedding],
+    query: neighbours.Query,
+    *,
+    within: QuerySet[Any],
     excluded: Sequence[Any] = (),
     limit: int,
-    using: str,
-) -> list[Match]:
-    """Returns the `limit` items of `candidates` nearest to any of the embeddings in `query`.
+    offset: int = 0,
+    min_similarity: float,
+) -> list[Any]:
+    """Returns the items of `within` that are nearest to `query`, each with `similarity` and
+    `matched_source`.
 
-    One match an item, nearest first, compared within one encoder version only. `excluded` holds
-    primary keys of items. Takes at most eight statements, whatever the number of pictures.
+    Raises TypeError and ValueError as `by_image()` and `recommendations.similar_to()` say.
     """
-    path = embedding.item_path()
-    rows = (
-        EmbeddingQuerySet(embedding, using=using)
-        .filter(**{f"{path}__in": _keys(candidates)})
-        .exclude(**{f"{path}__in": list(excluded)})
-        .annotate(item_pk=F(path))
+    _check(embedding, within, limit, offset, min_similarity)
+    matches = neighbours.nearest(
+        embedding,
+        query,
+        candidates=within,
+        excluded=excluded,
+        limit=offset + limit,
+        using=within.db,
     )
-    try:
-        with _settings(using, limit * PICTURES_PER_ITEM):
-            return _search(rows, query, limit)
-    except EmptyResultSet:  # candidates.none() and the like have no SQL.
+    near_enough = [match for match in matches[offset:] if match.similarity >= min_similarity]
+    return _hydrate(embedding, near_enough, within)
+
+
+def _hydrate(
+    embedding: type[Embedding], matches: list[neighbours.Match], within: QuerySet[Any]
+) -> list[Any]:
+    """Returns the items of the matches in their order, from `within`, in two queries."""
+    if not matches:
         return []
+    items = {item.pk: item for item in within.filter(pk__in=[match.item_pk for match in matches])}
+    if embedding.item_field is None:
+        sources = items
+    else:
+        manager = embedding.source_model()._base_manager.using(within.db)
+        sources = manager.in_bulk([match.source_pk for match in matches])
+    answers = []
+    for match in matches:
+        # Either may have gone since the search.
+        if match.item_pk in items and match.source_pk in sources:
+            item = items[match.item_pk]
+            item.similarity = match.similarity
+            item.matched_source = sources[match.source_pk]
+            answers.append(item)
+    return answers
 
 
-def _search(rows: EmbeddingQuerySet, query: QuerySet[Any], limit: int) -> list[Match]:
-    expected = _expected(rows)
-    if not _are_few(rows, expected):
-        for pictures in (PICTURES_PER_ITEM, PICTURES_PER_ITEM**2):
-            found = _by_index(rows, query, limit * pictures, limit)
-            if len(found) == limit:
-                return found
-        if expected > MAX_EXACT_ROWS:
-            return found
-    return _exactly(rows, query, limit)
-
-
-def _by_index(rows: EmbeddingQuerySet, query: QuerySet[Any], count: int, limit: int) -> list[Match]:
-    """Asks the index for `count` pictures around each vector of the query."""
-    near = (
-        rows.filter(encoder_version_id=RawSQL("cardigan_query.version", []))
-        .nearest(RawSQL("cardigan_query.vector", []))
-        .values_list("item_pk", "pk", "distance")[:count]
-    )
-    near_sql, near_parameters = _compile(near)
-    return _best(
-        f"cardigan_query CROSS JOIN LATERAL ({near_sql}) AS near (item, source, distance)",
-        near_parameters,
-        query,
-        limit,
-        rows.db,
-    )
-
-
-def _exactly(rows: EmbeddingQuerySet, query: QuerySet[Any], limit: int) -> list[Match]:
-    """Compares all allowed pictures; OFFSET 0 keeps the planner from taking the index instead."""
-    allowed = rows.values_list("item_pk", "pk", "encoder_version_id", "vector")
-    allowed_sql, allowed_parameters = _compile(allowed)
-    return _best(
-        f"""cardigan_query JOIN LATERAL (
-            SELECT item, source, vector <#> cardigan_query.vector AS distance
-            FROM ({allowed_sql} OFFSET 0) AS allowed (item, source, version, vector)
-            WHERE version = cardigan_query.version) AS near ON true""",
-        allowed_parameters,
-        query,
-        limit,
-        rows.db,
-    )
-
-
-def _best(
-    near: str, near_parameters: Sequence[Any], query: QuerySet[Any], limit: int, using: str
-) -> list[Match]:
-    query_sql, query_parameters = _compile(query.values_list("vector", "encoder_version_id"))
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH cardigan_query (vector, version) AS MATERIALIZED ({query_sql})
-            SELECT item, source, distance FROM (
-                SELECT DISTINCT ON (item) item, source, distance FROM {near}
-                ORDER BY item, distance) AS best
-            ORDER BY distance, item LIMIT %s
-            """,
-            [*query_parameters, *near_parameters, limit],
+def _check(
+    embedding: type[Embedding], within: QuerySet[Any], limit: int, offset: int, floor: float
+) -> None:
+    model = embedding.item_model()
+    if not issubclass(within.model, model):
+        raise TypeError(
+            f"within must be a queryset of {model._meta.label}, got {within.model._meta.label}."
         )
-        return [
-            Match(item, source, min(1.0, max(0.0, -distance)))
-            for item, source, distance in cursor.fetchall()
-        ]
-
-
-def _are_few(rows: EmbeddingQuerySet, expected: int) -> bool:
-    """Whether comparing all allowed rows is faster than asking the index and filtering after."""
-    limit = conf.current().exact_rows
-    if expected <= min(FEW_ROWS, limit) or expected > limit:
-        return expected <= limit
-    with connections[rows.db].cursor() as cursor:
-        cursor.execute(
-            "SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)",
-            [connections[rows.db].ops.quote_name(rows.model._meta.db_table)],
+    if within.query.is_sliced:
+        raise ValueError("within must not be sliced; give the number of items as limit.")
+    if not (isinstance(limit, int) and 1 <= limit <= MAX_LIMIT):
+        raise ValueError(f"limit must be a whole number from 1 to {MAX_LIMIT}, got {limit!r}.")
+    if not (isinstance(offset, int) and 0 <= offset <= MAX_LIMIT - limit):
+        raise ValueError(
+            f"offset must be a whole number from 0 to {MAX_LIMIT - limit} with a limit of {limit}, "
+            f"got {offset!r}."
         )
-        return bool(expected <= SELECTIVE_SHARE * cursor.fetchone()[0])
-
-
-def _expected(rows: EmbeddingQuerySet) -> int:
-    """Returns the planner's estimate of the allowed rows, at the price of a plan."""
-    sql, parameters = _compile(rows.values_list("pk"))
-    with connections[rows.db].cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
-        return int(cursor.fetchone()[0][0]["Plan"]["Plan Rows"])
-
-
-def _compile(rows: QuerySet[Any]) -> tuple[str, Sequence[Any]]:
-    sql, parameters = rows.query.get_compiler(rows.db).as_sql()
-    return sql, parameters
-
-
-def _keys(candidates: QuerySet[Any]) -> QuerySet[Any]:
-    keys = candidates.values("pk")
-    return keys if candidates.query.is_sliced else keys.order_by()
-
-
-@contextmanager
-def _settings(using: str, count: int) -> Iterator[None]:
-    """Opens a transaction with a search's settings; inside another one, puts them back after it."""
-    settings = conf.current()
-    wanted = {
-        "hnsw.ef_search": str(min(max(settings.ef_search, count), MAX_EF_SEARCH)),
-        "hnsw.iterative_scan": "relaxed_order",
-        "statement_timeout": str(int(settings.search_timeout_seconds * 1000)),
-    }
-    nested = connections[using].in_atomic_block
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        # The cast loads pgvector, without which its settings are unknown to a new connection.
-        cursor.execute("SELECT '[1]'::vector, " + ", ".join(["current_setting(%s)"] * 3), [*wanted])
-        _vector, *previous = cursor.fetchone()
-        _set(cursor, wanted)
-        yield
-        if nested:
-            _set(cursor, dict(zip(wanted, previous, strict=True)))
-
-
-def _set(cursor: Any, values: Mapping[str, str]) -> None:
-    cursor.execute(
-        "SELECT " + ", ".join(["set_config(%s, %s, true)"] * len(values)),
-        [part for pair in values.items() for part in pair],
-    )
+    if not 0 <= floor <= 1:
+        raise ValueError(f"min_similarity must be from 0 to 1, got {floor!r}.")

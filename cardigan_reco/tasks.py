@@ -1,4 +1,4 @@
-"""The Celery task that encodes what waits, and the polling of the workers."""
+"""The Celery tasks, which encode what waits and what is searched by, and the workers' polling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import router
 
-from . import collection, conf, doorbell, encoding
+from . import collection, conf, doorbell, encoding, photos
 from .encoders import encoders
 from .exceptions import MissingExtra
 from .models import Embedding
@@ -40,6 +40,12 @@ def encode_pending(using: str = "default") -> int:
     if failure is not None:
         raise failure
     return taken
+
+
+@shared_task(name=photos.TASK, ignore_result=False)
+def encode_photo(encoder: str, picture: str) -> dict[str, str]:
+    """Encodes a shopper's photo, for a process that waits for it; see `photos.answer()`."""
+    return photos.answer(encoder, picture)
 
 
 def _drain(embedding: type[Embedding], using: str) -> int:

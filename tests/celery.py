@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from celery import Celery
@@ -19,8 +19,13 @@ app.autodiscover_tasks()
 def configured(**changed: object) -> Iterator[None]:
     """Changes settings of the app, by their names in lower case."""
     before = {name: app.conf[name] for name in changed}
-    app.conf.update(changed)
+    _change(changed)
     try:
         yield
     finally:
-        app.conf.update(before)
+        _change(before)
+
+
+def _change(values: Mapping[str, object]) -> None:
+    app.conf.update(values)
+    app._backend_cache = None  # It keeps the address that it was built with.

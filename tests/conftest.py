@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from pytest_django import Settings
 from cardigan_reco import collection, encoding
 from cardigan_reco.encoding import Summary
 from tests import celery  # noqa: F401  The app of the tests, before any task is sent.
+from tests.processes import RedisServer
 from tests.testapp.catalogue.models import Product, ProductImage
 
 Colour = tuple[int, int, int]
@@ -63,6 +66,17 @@ def encode_all(using: str = "default") -> Summary:
         for done in encoding.drain(embedding, using=using):
             summary += done
     return summary
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    if shutil.which("redis-server") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("redis-server is not on the PATH, and CI needs it.")
+        pytest.skip("redis-server is not on the PATH.")
+    server = RedisServer(tmp_path / "redis.log")
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Encoders that tell a test in another process what they were asked for."""
+"""Encoders for the processes that a test starts: they tell what they were asked for, or fail."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cardigan_reco.encoders.dummy import DummyEncoder
+from cardigan_reco.exceptions import EncoderError
 
 
 class RecordingEncoder(DummyEncoder):
@@ -43,3 +44,10 @@ class CudaEncoder(DummyEncoder):
     @property
     def uses_cuda(self) -> bool:
         return True
+
+
+class BrokenEncoder(DummyEncoder):
+    """Can't encode anything."""
+
+    def vectors(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        raise EncoderError("The weights are gone.")

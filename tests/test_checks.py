@@ -413,6 +413,20 @@ class TestWorkers:
             "check."
         )
 
+    def test_e015_photos_for_workers_without_a_way_back(self, settings: Settings) -> None:
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH": {"ENCODE_IN": "worker"}}
+        (message,) = run()
+        assert summary([message]) == [
+            (
+                "cardigan_reco.E015",
+                "CARDIGAN_RECO['SEARCH'] says that workers encode photos, but Celery has no result "
+                "backend that could bring their answers.",
+                "Set result_backend, to Redis for instance, or ENCODE_IN to 'process'.",
+            )
+        ]
+        with celery.configured(result_backend="redis://127.0.0.1:6379/0"):
+            assert run() == []
+
     def test_w004_celery_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(doorbell, "celery_is_installed", lambda: False)
         (message,) = run()

@@ -208,6 +208,29 @@ def test_the_encoders_follow_a_change() -> None:
     assert encoders["default"].dimensions == before.dimensions
 
 
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ([], "a dict with any of the keys ENCODE_IN, QUEUE, CONCURRENT, WAIT_SECONDS, DEADLINE_S"),
+        ({"ENCODE": "worker"}, "a dict with any of the keys ENCODE_IN, QUEUE"),
+        ({"ENCODE_IN": "web"}, "a dict, ENCODE_IN being 'process' or 'worker'"),
+        ({"CONCURRENT": 0}, "a dict, CONCURRENT being a whole number above 0"),
+        ({"QUEUE": ""}, "a dict, QUEUE being a name that is not empty"),
+        ({"WAIT_SECONDS": -1}, "a dict, WAIT_SECONDS being a number from 0.001 to 3600"),
+    ],
+)
+def test_the_search_by_photo_is_checked(value: object, wanted: str) -> None:
+    ((code, message, hint),) = reported({"SEARCH": value})
+    assert (code, message) == ("E002", f"CARDIGAN_RECO['SEARCH'] is {value!r}.")
+    assert hint.startswith(f"It must be {wanted}")
+
+
+def test_the_search_by_photo_has_defaults() -> None:
+    with override_settings(CARDIGAN_RECO={"SEARCH": {"ENCODE_IN": "worker"}}):
+        assert conf.current().photo_search == conf.PhotoSearch(encode_in="worker")
+    assert {field.name.upper() for field in fields(conf.PhotoSearch)} == set(conf._SEARCH_RULES)
+
+
 def test_settings_cannot_be_changed_in_passing() -> None:
     with pytest.raises(AttributeError):
         conf.current().batch_size = 9  # type: ignore[misc]

@@ -1,131 +1,165 @@
-"""The search on 20,000 pictures: the index is used, filters leave full pages, recall holds."""
+"""Search by photo, in this process: what is found, within what, and what is refused."""
 
 from __future__ import annotations
 
-import re
+import io
 
 import numpy as np
 import pytest
 from django.db import connection
-from pytest_django import DjangoDbBlocker
+from django.test.utils import CaptureQueriesContext
+from PIL import Image
+from pytest_django import Settings
 
-from cardigan_reco import search
+from cardigan_reco import images, search
+from cardigan_reco.exceptions import ImageError, ImageTooLarge, UnsupportedFormat
+from cardigan_reco.images import Crop
 from cardigan_reco.models import EncoderVersion
-from cardigan_reco.recommendations import similar_to
+from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, Colour, encode_all, jpeg
 from tests.testapp.catalogue.models import Product
-from tests.testapp.models import ProductImageEmbedding
 
-ROWS = 20_000
-PICTURES = 2
+pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(scope="module")
-def catalogue(django_db_setup: None, django_db_blocker: DjangoDbBlocker):  # type: ignore[no-untyped-def]
-    """20,000 pictures of 10,000 products in 1,000 loose groups; shelf 0 holds 1 % of them."""
-    with django_db_blocker.unblock():
-        version = EncoderVersion.objects.current("default")
-        random = np.random.default_rng(7)
-        centres = random.normal(size=(1000, 16))
-        vectors = centres[random.integers(1000, size=ROWS)] + 0.4 * random.normal(size=(ROWS, 16))
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO catalogue_product (id, title, is_public, shelf) "
-                "SELECT i, 'product ' || i, true, i %% 100 FROM generate_series(1, %s) i",
-                [ROWS // PICTURES],
-            )
-            cursor.execute(
-                "INSERT INTO catalogue_productimage "
-                "(id, product_id, original, caption, display_order) "
-                "SELECT i, (i + 1) / 2, 'x.jpg', '', 0 FROM generate_series(1, %s) i",
-                [ROWS],
-            )
-            table = ProductImageEmbedding._meta.db_table
-            columns = "source_id, vector, digest, encoder_version_id"
-            with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-                for number, vector in enumerate(vectors, 1):
-                    text = "[" + ",".join(f"{value:.5f}" for value in vector) + "]"
-                    copy.write_row((number, text, "0" * 64, version.pk))
-            cursor.execute("ANALYZE")
-        yield vectors
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"TRUNCATE {table}, catalogue_productimage, catalogue_product, "
-                "cardigan_reco_encoderversion CASCADE"
-            )
+@pytest.fixture
+def shop(add_product: AddProduct) -> dict[str, Product]:
+    products = {
+        "mug": add_product("mug", RED),
+        "cup": add_product("cup", ORANGE, BLUE),
+        "bowl": add_product("bowl", GREEN),
+    }
+    encode_all()
+    return products
 
 
-def nearest_products(vectors, product: int, allowed=lambda number: True) -> list[int]:  # type: ignore[no-untyped-def]
-    """Returns all other products by their nearest pictures, computed exactly."""
-    own = vectors[[2 * product - 2, 2 * product - 1]]
-    similarities = (own @ vectors.T).max(axis=0).reshape(-1, PICTURES).max(axis=1)
-    order = 1 + np.argsort(-similarities)
-    return [int(number) for number in order if number != product and allowed(number)]
+def halves(left: Colour, right: Colour) -> bytes:
+    """Returns a PNG whose left and right halves have a colour each."""
+    picture = Image.new("RGB", (200, 100), left)
+    picture.paste(right, (100, 0, 200, 100))
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    return data.getvalue()
 
 
-@pytest.mark.django_db
-class TestSearch:
-    def plans(self, item: Product, **options: object) -> str:
-        """Returns the plans of the statements that a search sends."""
-        plans = []
+def test_finds_what_looks_like_the_photo(shop: dict[str, Product]) -> None:
+    found = search.by_image(jpeg(RED))
+    assert found == [shop["mug"], shop["cup"], shop["bowl"]]
+    similarities = [item.similarity for item in found]
+    assert similarities == sorted(similarities, reverse=True)
+    assert similarities[0] == pytest.approx(1, abs=0.002)
 
-        def explain(execute, sql, params, many, context):  # type: ignore[no-untyped-def]
-            if "cardigan_query" in sql:
-                with connection.connection.cursor() as cursor:
-                    cursor.execute(f"EXPLAIN {sql}", params)
-                    plans.append("\n".join(row[0] for row in cursor.fetchall()))
-            return execute(sql, params, many, context)
 
-        with connection.execute_wrapper(explain):
-            assert len(similar_to(item, **options)) == options["limit"]  # type: ignore[arg-type]
-        return "\n".join(plans)
+def test_says_which_picture_matched(shop: dict[str, Product]) -> None:
+    cup = search.by_image(jpeg(BLUE), limit=1)[0]
+    assert cup == shop["cup"]
+    assert cup.matched_source == shop["cup"].images.get(display_order=1)
 
-    def test_uses_the_index(self, catalogue: np.ndarray) -> None:
-        plan = self.plans(Product.objects.get(pk=1), limit=8)
-        assert "Index Scan using product_image_vector_hnsw" in plan
-        assert "Order By: (vector <#> " in plan
-        assert plan.count("cardigan_query") < 12  # One search, no second try.
 
-    def test_a_filter_of_one_percent_is_searched_exactly(self, catalogue: np.ndarray) -> None:
-        within = Product.objects.filter(shelf=0)
-        plan = self.plans(Product.objects.get(pk=1), within=within, limit=20)
-        assert "product_image_vector_hnsw" not in plan
+def test_takes_a_file(shop: dict[str, Product]) -> None:
+    assert search.by_image(io.BytesIO(jpeg(GREEN)), limit=1) == [shop["bowl"]]
 
-    @pytest.mark.parametrize("share", [1.0, 0.1, 0.01])
-    def test_pages_are_full_and_recall_holds(self, catalogue: np.ndarray, share: float) -> None:
-        shelves = set(range(round(100 * share)))
-        within = Product.objects.filter(shelf__in=shelves)
-        found = wanted = 0
-        for product in Product.objects.filter(pk__in=range(1, 10_000, 500)):
-            items = similar_to(product, within=within, limit=20)
-            exact = nearest_products(catalogue, product.pk, lambda n: n % 100 in shelves)[:20]
-            assert len(items) == 20
-            assert len({item.pk for item in items}) == 20
-            found += len({item.pk for item in items} & set(exact))
-            wanted += 20
-        assert found / wanted >= 0.97
 
-    def test_a_wrong_estimate_costs_time_but_no_rows(
-        self, catalogue: np.ndarray, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(search, "_expected", lambda rows: 20_000)
-        product = Product.objects.get(pk=1)
-        items = similar_to(product, within=Product.objects.filter(shelf=0), limit=20)
-        exact = nearest_products(catalogue, 1, lambda n: n % 100 == 0)[:20]
-        assert [item.pk for item in items] == exact
+@pytest.mark.parametrize(("crop", "first"), [((0, 0, 0.5, 1), "mug"), ((0.5, 0, 1, 1), "bowl")])
+def test_a_crop_says_what_counts(shop: dict[str, Product], crop: Crop, first: str) -> None:
+    photo = halves(RED, GREEN)
+    assert search.by_image(photo, crop=crop)[0] == shop[first]
 
-    def test_expected_rows_follow_the_filter(self, catalogue: np.ndarray) -> None:
-        seen = []
-        original = search._expected
 
-        def watch(rows):  # type: ignore[no-untyped-def]
-            seen.append(original(rows))
-            return seen[-1]
+def test_a_crop_is_of_the_upright_picture(shop: dict[str, Product]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # The top is on the left of the file's pixels.
+    picture = Image.new("RGB", (200, 100), RED)
+    picture.paste(GREEN, (100, 0, 200, 100))
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=95, exif=exif)
+    top = search.by_image(data.getvalue(), crop=(0, 0, 1, 0.5), limit=1)
+    assert top == [shop["mug"]]
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(search, "_expected", watch)
-            for within in [Product.objects.all(), Product.objects.filter(shelf=0)]:
-                similar_to(Product.objects.get(pk=1), within=within)
-        assert seen[0] > 15_000
-        assert re.fullmatch(r"\d+", str(seen[1]))
-        assert seen[1] < 1_000
+
+def test_keeps_within(shop: dict[str, Product]) -> None:
+    others = Product.objects.exclude(pk=shop["mug"].pk)
+    assert search.by_image(jpeg(RED), within=others) == [shop["cup"], shop["bowl"]]
+    assert search.by_image(jpeg(RED), within=Product.objects.none()) == []
+
+
+def test_pages_follow_each_other(shop: dict[str, Product]) -> None:
+    pages = [search.by_image(jpeg(RED), limit=1, offset=offset) for offset in range(4)]
+    assert pages == [[shop["mug"]], [shop["cup"]], [shop["bowl"]], []]
+
+
+def test_leaves_out_what_is_too_far(shop: dict[str, Product]) -> None:
+    assert search.by_image(jpeg(RED), min_similarity=0.99) == [shop["mug"]]
+
+
+def test_only_the_same_encoder_version_is_compared(
+    shop: dict[str, Product], settings: Settings
+) -> None:
+    EncoderVersion.objects.update(fingerprint="0" * 64)
+    assert search.by_image(jpeg(RED)) == []
+
+
+def test_the_number_of_queries_does_not_grow(shop: dict[str, Product]) -> None:
+    counts = []
+    for limit in (1, 3):
+        with CaptureQueriesContext(connection) as queries:
+            search.by_image(jpeg(RED), limit=limit)
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 10
+
+
+def test_no_vector_is_read(shop: dict[str, Product]) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        search.by_image(jpeg(RED))
+    selected = [query["sql"].partition("FROM")[0] for query in queries]
+    assert not any('"vector"' in columns for columns in selected if "cardigan_query" not in columns)
+
+
+@pytest.mark.parametrize(
+    ("picture", "error"),
+    [
+        (b"", ImageError),
+        (b"<html>", UnsupportedFormat),
+        (jpeg(RED)[:300], ImageError),
+        (b"\xff\xd8\xff" + bytes(10 * 1024 * 1024), ImageTooLarge),
+    ],
+)
+def test_what_is_no_picture_is_refused(picture: bytes, error: type[ImageError]) -> None:
+    with pytest.raises(error):
+        search.by_image(picture)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 0}, "limit must be a whole number from 1 to 100, got 0"),
+        ({"limit": 101}, "got 101"),
+        ({"offset": -1}, "offset must be a whole number from 0 to 92 with a limit of 8, got -1"),
+        ({"offset": 93}, "got 93"),
+        ({"min_similarity": float("nan")}, "min_similarity must be from 0 to 1, got nan"),
+        ({"crop": (0.5, 0, 0.5, 1)}, r"crop is \(0.5, 0, 0.5, 1\). It must be left, top, right"),
+        ({"crop": (0, 0, 1.1, 1)}, "crop is"),
+        ({"crop": (float("nan"), 0, 1, 1)}, "crop is"),
+        ({"within": Product.objects.all()[:3]}, "within must not be sliced"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        search.by_image(jpeg(RED), **options)  # type: ignore[arg-type]
+
+
+def test_a_crop_of_a_few_pixels_is_refused(shop: dict[str, Product]) -> None:
+    with pytest.raises(ImageError, match="The chosen part has 6 x 64 pixels"):
+        search.by_image(jpeg(RED), crop=(0, 0, 0.1, 1))
+
+
+def test_an_unknown_collection_is_named() -> None:
+    with pytest.raises(LookupError, match="Collection 'alike' is not defined"):
+        search.by_image(jpeg(RED), collection="alike")
+
+
+def test_a_small_crop_of_a_large_photo_keeps_its_detail() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1600, 1600, 3), np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(noise).save(data, "PNG")
+    part = images.load(data.getvalue(), min_side=64, crop=(0.25, 0.25, 0.5, 0.5))
+    assert part.size == (133, 133)  # Twice 64, not a quarter of that.

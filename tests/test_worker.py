@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,17 +32,6 @@ StartWorker = Callable[..., Process]
 @pytest.fixture
 def folder(tmp_path: Path) -> Broker:
     return Broker.in_folder(tmp_path / "broker")
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("redis-server is not on the PATH, and CI needs it.")
-        pytest.skip("redis-server is not on the PATH.")
-    server = RedisServer(tmp_path / "redis.log")
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from cardigan_reco import doorbell
+from cardigan_reco import conf, doorbell
 from cardigan_reco.encoders import encoders
 from cardigan_reco.encoders.base import Encoder
 from cardigan_reco.exceptions import CardiganError
@@ -40,6 +40,7 @@ def _workers(app_configs: AppConfigs) -> Messages:
             id=f"{TAG}.W004",
         )
         return
+    yield from _photos()
     on_cuda = [alias for alias, encoder in built.items() if encoder.uses_cuda]
     if on_cuda and _pool() == "prefork":
         yield checks.Warning(
@@ -48,6 +49,22 @@ def _workers(app_configs: AppConfigs) -> Messages:
             hint="Start it with --pool=solo, one for each GPU, or set worker_pool = 'solo'.",
             id=f"{TAG}.W002",
         )
+
+
+def _photos() -> Messages:
+    if conf.current().photo_search.encode_in == "worker" and not _has_result_backend():
+        yield checks.Error(
+            f"{conf.SETTING}['SEARCH'] says that workers encode photos, but Celery has no result "
+            "backend that could bring their answers.",
+            hint="Set result_backend, to Redis for instance, or ENCODE_IN to 'process'.",
+            id=f"{TAG}.E015",
+        )
+
+
+def _has_result_backend() -> bool:
+    from celery import current_app
+
+    return current_app.conf.result_backend not in (None, "disabled", "disabled://")
 
 
 def _packages(alias: str, encoder: Encoder) -> Messages:

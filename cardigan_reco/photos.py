@@ -1,0 +1,159 @@
+"""A shopper's photo becomes a vector: in this process, or in a Celery worker that has torch.
+
+At most CARDIGAN_RECO["SEARCH"]["CONCURRENT"] photos are held at a time. None is stored or logged.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from threading import BoundedSemaphore, Thread
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from . import conf, images
+from .encoders import encoders
+from .exceptions import Busy, MissingExtra
+from .images import Crop, Readable
+
+TASK = "cardigan_reco.encode_photo"
+_LOOKS_EVERY_SECONDS = 0.01
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """What is known of a photo once it is encoded."""
+
+    vector: NDArray[np.float32]
+    """(dimensions,), of length 1."""
+    fingerprint: str
+    """Of the encoder that made it."""
+
+
+def encode(picture: bytes | Readable, *, encoder: str, crop: Crop | None = None) -> Photo:
+    """Returns the photo's vector; `encoder` is an alias, `crop` as in `images.load()`.
+
+    Raises ImageError for a picture that can't be used, Busy when none of the places is free in
+    time or no worker answers, EncoderError when the encoder can't run, ValueError for a bad crop.
+    """
+    setting = conf.current().photo_search
+    with _place(setting):
+        data = picture if isinstance(picture, bytes) else images.read(picture)
+        image = images.load(data, min_side=encoders[encoder].min_side, crop=crop)
+        if setting.encode_in == "worker":
+            return _ask_worker(encoder, image, setting)
+        return _encode_here(encoder, image)
+
+
+def warm_up(encoder: str) -> None:
+    """Loads what the first photo would load, here or in a worker; raises as `encode()` does."""
+    blank = BytesIO()
+    Image.new("RGB", (64, 64), "white").save(blank, "PNG")
+    encode(blank.getvalue(), encoder=encoder)
+
+
+def answer(encoder: str, picture: str) -> dict[str, str]:
+    """Encodes what `encode()` sent to a worker; both ways it is text, as JSON wants it."""
+    data = base64.b64decode(picture)
+    photo = _encode_here(encoder, images.load(data, min_side=encoders[encoder].min_side))
+    vector = base64.b64encode(photo.vector.astype("<f4").tobytes()).decode()
+    return {"vector": vector, "fingerprint": photo.fingerprint}
+
+
+def _encode_here(encoder: str, image: Image.Image) -> Photo:
+    running = encoders[encoder]
+    return Photo(running.encode([image])[0], running.fingerprint)
+
+
+def _ask_worker(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Photo:
+    """Returns a worker's answer; a broker that hangs holds a thread, never the caller."""
+    lines = _places("asking", setting.concurrent)
+    if not lines.acquire(blocking=False):
+        raise Busy("Earlier photos still wait for the workers' broker.")
+    answered: Future[Photo] = Future()
+
+    def ask() -> None:
+        try:
+            answered.set_result(_exchange(encoder, image, setting))
+        except BaseException as error:
+            answered.set_exception(error)
+        finally:
+            lines.release()
+
+    Thread(target=ask, name="cardigan-photo", daemon=True).start()
+    try:
+        return answered.result(setting.deadline_seconds)
+    except TimeoutError as error:
+        raise Busy(
+            f"No worker of the queue {setting.queue!r} answered in {setting.deadline_seconds} s."
+        ) from error
+
+
+def _exchange(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Photo:
+    try:
+        from celery import current_app as app
+        from celery.exceptions import TaskRevokedError
+        from celery.result import AsyncResult
+        from celery.states import READY_STATES
+    except ModuleNotFoundError as error:
+        raise MissingExtra("Encoding photos in workers", "celery") from error
+    deadline = time.monotonic() + setting.deadline_seconds
+    task_id = str(uuid4())
+    # Only what is decoded, and so known to be harmless, travels.
+    lossless = BytesIO()
+    image.save(lossless, "PNG", compress_level=1)
+    message = app.amqp.create_task_message(
+        task_id,
+        TASK,
+        [encoder, base64.b64encode(lossless.getvalue()).decode()],
+        {},
+        expires=setting.deadline_seconds,
+        argsrepr=repr((encoder, "...")),  # Monitors of the workers see this.
+    )
+    result = AsyncResult(task_id, app=app)
+    try:
+        with app.connection_for_write() as connection:
+            producer = app.amqp.Producer(connection, auto_declare=False)
+            app.amqp.send_task_message(producer, TASK, message, queue=setting.queue, retry=False)
+        # Not result.get(): its listener gives up for good on a Redis that was away (celery #5919).
+        while not result.ready() and time.monotonic() < deadline:
+            time.sleep(_LOOKS_EVERY_SECONDS)
+        state, value = result.state, result.result
+        result.forget()
+    except Exception as error:  # Brokers and backends raise what their client libraries raise.
+        logger.error("Photos can't reach the workers: %s: %s", type(error).__name__, error)
+        raise Busy("The workers can't be reached.") from error
+    if isinstance(value, TaskRevokedError) or state not in READY_STATES:
+        raise TimeoutError
+    if isinstance(value, Exception):
+        raise value
+    vector = np.frombuffer(base64.b64decode(value["vector"]), "<f4")
+    return Photo(vector, value["fingerprint"])
+
+
+@contextmanager
+def _place(setting: conf.PhotoSearch) -> Iterator[None]:
+    places = _places("encoding", setting.concurrent)
+    if not places.acquire(timeout=setting.wait_seconds):
+        raise Busy(f"{setting.concurrent} photos are being encoded. Try again soon.")
+    try:
+        yield
+    finally:
+        places.release()
+
+
+@cache
+def _places(purpose: str, count: int) -> BoundedSemaphore:
+    return BoundedSemaphore(count)

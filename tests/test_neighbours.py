@@ -1,0 +1,131 @@
+"""The search on 20,000 pictures: the index is used, filters leave full pages, recall holds."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from django.db import connection
+from pytest_django import DjangoDbBlocker
+
+from cardigan_reco import neighbours
+from cardigan_reco.models import EncoderVersion
+from cardigan_reco.recommendations import similar_to
+from tests.testapp.catalogue.models import Product
+from tests.testapp.models import ProductImageEmbedding
+
+ROWS = 20_000
+PICTURES = 2
+
+
+@pytest.fixture(scope="module")
+def catalogue(django_db_setup: None, django_db_blocker: DjangoDbBlocker):  # type: ignore[no-untyped-def]
+    """20,000 pictures of 10,000 products in 1,000 loose groups; shelf 0 holds 1 % of them."""
+    with django_db_blocker.unblock():
+        version = EncoderVersion.objects.current("default")
+        random = np.random.default_rng(7)
+        centres = random.normal(size=(1000, 16))
+        vectors = centres[random.integers(1000, size=ROWS)] + 0.4 * random.normal(size=(ROWS, 16))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO catalogue_product (id, title, is_public, shelf) "
+                "SELECT i, 'product ' || i, true, i %% 100 FROM generate_series(1, %s) i",
+                [ROWS // PICTURES],
+            )
+            cursor.execute(
+                "INSERT INTO catalogue_productimage "
+                "(id, product_id, original, caption, display_order) "
+                "SELECT i, (i + 1) / 2, 'x.jpg', '', 0 FROM generate_series(1, %s) i",
+                [ROWS],
+            )
+            table = ProductImageEmbedding._meta.db_table
+            columns = "source_id, vector, digest, encoder_version_id"
+            with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+                for number, vector in enumerate(vectors, 1):
+                    text = "[" + ",".join(f"{value:.5f}" for value in vector) + "]"
+                    copy.write_row((number, text, "0" * 64, version.pk))
+            cursor.execute("ANALYZE")
+        yield vectors
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"TRUNCATE {table}, catalogue_productimage, catalogue_product, "
+                "cardigan_reco_encoderversion CASCADE"
+            )
+
+
+def nearest_products(vectors, product: int, allowed=lambda number: True) -> list[int]:  # type: ignore[no-untyped-def]
+    """Returns all other products by their nearest pictures, computed exactly."""
+    own = vectors[[2 * product - 2, 2 * product - 1]]
+    similarities = (own @ vectors.T).max(axis=0).reshape(-1, PICTURES).max(axis=1)
+    order = 1 + np.argsort(-similarities)
+    return [int(number) for number in order if number != product and allowed(number)]
+
+
+@pytest.mark.django_db
+class TestSearch:
+    def plans(self, item: Product, **options: object) -> str:
+        """Returns the plans of the statements that a search sends."""
+        plans = []
+
+        def explain(execute, sql, params, many, context):  # type: ignore[no-untyped-def]
+            if "cardigan_query" in sql:
+                with connection.connection.cursor() as cursor:
+                    cursor.execute(f"EXPLAIN {sql}", params)
+                    plans.append("\n".join(row[0] for row in cursor.fetchall()))
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(explain):
+            assert len(similar_to(item, **options)) == options["limit"]  # type: ignore[arg-type]
+        return "\n".join(plans)
+
+    def test_uses_the_index(self, catalogue: np.ndarray) -> None:
+        plan = self.plans(Product.objects.get(pk=1), limit=8)
+        assert "Index Scan using product_image_vector_hnsw" in plan
+        assert "Order By: (vector <#> " in plan
+        assert plan.count("cardigan_query") < 12  # One search, no second try.
+
+    def test_a_filter_of_one_percent_is_searched_exactly(self, catalogue: np.ndarray) -> None:
+        within = Product.objects.filter(shelf=0)
+        plan = self.plans(Product.objects.get(pk=1), within=within, limit=20)
+        assert "product_image_vector_hnsw" not in plan
+
+    @pytest.mark.parametrize("share", [1.0, 0.1, 0.01])
+    def test_pages_are_full_and_recall_holds(self, catalogue: np.ndarray, share: float) -> None:
+        shelves = set(range(round(100 * share)))
+        within = Product.objects.filter(shelf__in=shelves)
+        found = wanted = 0
+        for product in Product.objects.filter(pk__in=range(1, 10_000, 500)):
+            items = similar_to(product, within=within, limit=20)
+            exact = nearest_products(catalogue, product.pk, lambda n: n % 100 in shelves)[:20]
+            assert len(items) == 20
+            assert len({item.pk for item in items}) == 20
+            found += len({item.pk for item in items} & set(exact))
+            wanted += 20
+        assert found / wanted >= 0.97
+
+    def test_a_wrong_estimate_costs_time_but_no_rows(
+        self, catalogue: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(neighbours, "_expected", lambda rows: 20_000)
+        product = Product.objects.get(pk=1)
+        items = similar_to(product, within=Product.objects.filter(shelf=0), limit=20)
+        exact = nearest_products(catalogue, 1, lambda n: n % 100 == 0)[:20]
+        assert [item.pk for item in items] == exact
+
+    def test_expected_rows_follow_the_filter(self, catalogue: np.ndarray) -> None:
+        seen = []
+        original = neighbours._expected
+
+        def watch(rows):  # type: ignore[no-untyped-def]
+            seen.append(original(rows))
+            return seen[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(neighbours, "_expected", watch)
+            for within in [Product.objects.all(), Product.objects.filter(shelf=0)]:
+                similar_to(Product.objects.get(pk=1), within=within)
+        assert seen[0] > 15_000
+        assert re.fullmatch(r"\d+", str(seen[1]))
+        assert seen[1] < 1_000

@@ -1,0 +1,205 @@
+"""Where photos are encoded: places in this process, and real workers behind Redis."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from cardigan_reco import images, photos, search
+from cardigan_reco.encoders import encoders
+from cardigan_reco.exceptions import Busy, EncoderError
+from tests.celery import configured
+from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
+from tests.processes import Process, RedisServer, black_hole, free_port, wait_until
+
+
+def searching(settings: Settings, **search_options: object) -> None:
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH": search_options}
+
+
+class TestInThisProcess:
+    def test_gives_the_vector_that_a_product_would_get(self) -> None:
+        photo = photos.encode(jpeg(RED), encoder="default")
+        encoder = encoders["default"]
+        image = images.load(jpeg(RED), min_side=encoder.min_side)
+        assert np.array_equal(photo.vector, encoder.encode([image])[0])
+        assert photo.fingerprint == encoder.fingerprint
+
+    def test_only_so_many_at_a_time(self, settings: Settings) -> None:
+        searching(settings, CONCURRENT=1, WAIT_SECONDS=0.05)
+        held, release = threading.Event(), threading.Event()
+
+        class Slow:
+            def read(self, size: int) -> bytes:
+                held.set()
+                release.wait(10)
+                return b""
+
+        def hold() -> None:
+            with pytest.raises(Exception, match="empty"):
+                photos.encode(Slow(), encoder="default")
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        try:
+            assert held.wait(10)
+            with pytest.raises(Busy, match="1 photos are being encoded") as raised:
+                photos.encode(jpeg(RED), encoder="default")
+            assert raised.value.retry_after_seconds > 0
+        finally:
+            release.set()
+            thread.join()
+        # The place is free again, though the photo was bad.
+        photos.encode(jpeg(RED), encoder="default")
+
+
+StartSearchWorker = Callable[..., Process]
+
+
+@pytest.fixture
+def start_worker(
+    transactional_db: None, settings: Settings, tmp_path: Path, redis: RedisServer
+) -> Iterator[StartSearchWorker]:
+    """Returns a function that starts a worker of the photos' queue."""
+    started: list[Process] = []
+
+    def start(pool: str = "solo", **changed: Any) -> Process:
+        worker = Process(
+            *["-m", "celery", "-A", "tests.celery", "worker", f"--pool={pool}"],
+            *["-Q", "cardigan-search", "-c", "2", "-l", "INFO", "--without-mingle"],
+            log=tmp_path / f"worker{len(started)}.log",
+            CARDIGAN_RECO={**settings.CARDIGAN_RECO, **changed},
+            CELERY_RESULT_BACKEND=redis.broker.url,
+            **redis.broker.settings(),
+        )
+        started.append(worker)
+        wait_until(lambda: "ready." in worker.output(), "the worker is ready", worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.kill()
+
+
+@pytest.fixture
+def through_redis(settings: Settings, redis: RedisServer) -> Iterator[None]:
+    searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=20)
+    with configured(broker_url=redis.broker.url, result_backend=redis.broker.url):
+        yield
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("through_redis")
+class TestInAWorker:
+    @pytest.mark.parametrize("pool", ["solo", "prefork"])
+    def test_finds_what_a_search_in_this_process_finds(
+        self,
+        pool: str,
+        start_worker: StartSearchWorker,
+        add_product: AddProduct,
+        settings: Settings,
+    ) -> None:
+        for title, colour in (("mug", RED), ("cup", BLUE), ("bowl", GREEN)):
+            add_product(title, colour)
+        encode_all()
+        start_worker(pool)
+        there = search.by_image(jpeg(BLUE), crop=(0.1, 0, 1, 1))
+        searching(settings, ENCODE_IN="process")
+        here = search.by_image(jpeg(BLUE), crop=(0.1, 0, 1, 1))
+        assert there[0].title == "cup"
+        assert there == here
+        assert [item.similarity for item in there] == [item.similarity for item in here]
+
+    def test_nothing_of_a_photo_stays_behind(
+        self, start_worker: StartSearchWorker, redis: RedisServer
+    ) -> None:
+        from redis import Redis
+
+        start_worker()
+        photos.encode(jpeg(RED), encoder="default")
+        with Redis(port=redis.port) as client:
+            keys = [key.decode() for key in client.scan_iter()]
+        assert not [key for key in keys if "_kombu" not in key]
+
+    def test_without_a_worker_it_is_busy_in_time(self, settings: Settings) -> None:
+        searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=0.3)
+        with pytest.raises(Busy, match=r"No worker .* 'cardigan-search' answered in 0\.3"):
+            photos.encode(jpeg(RED), encoder="default")
+
+    def test_a_photo_that_nobody_waits_for_any_more_is_not_encoded(
+        self, settings: Settings, start_worker: StartSearchWorker
+    ) -> None:
+        searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=0.3)
+        with pytest.raises(Busy):
+            photos.encode(jpeg(RED), encoder="default")
+        threading.Event().wait(0.3)
+        worker = start_worker()
+        wait_until(lambda: "Discarding" in worker.output(), "the photo has expired", worker)
+        assert "succeeded" not in worker.output()
+
+    def test_an_error_of_the_encoder_arrives(self, start_worker: StartSearchWorker) -> None:
+        broken = {"BACKEND": "tests.recording_encoders.BrokenEncoder"}
+        start_worker(ENCODERS={"default": broken})
+        with pytest.raises(EncoderError):
+            photos.encode(jpeg(RED), encoder="default")
+
+    def test_a_broker_that_is_down_is_busy(self) -> None:
+        down = f"redis://127.0.0.1:{free_port()}/0"
+        with configured(broker_url=down), pytest.raises(Busy, match="can't be reached"):
+            photos.encode(jpeg(RED), encoder="default")
+
+    def test_a_result_store_that_was_away_is_found_again(
+        self, redis: RedisServer, start_worker: StartSearchWorker
+    ) -> None:
+        start_worker()
+        photos.encode(jpeg(RED), encoder="default")
+        redis.stop()
+        with pytest.raises(Busy):
+            photos.encode(jpeg(RED), encoder="default")
+        redis.start()
+        wait_until(self._answers, "the workers answer again")
+
+    def _answers(self) -> bool:
+        try:
+            photos.encode(jpeg(RED), encoder="default")
+        except Busy:
+            return False
+        return True
+
+    def test_a_broker_that_hangs_holds_nobody_up(self, settings: Settings) -> None:
+        searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=0.3, CONCURRENT=7)
+        with black_hole() as port, configured(broker_url=f"redis://127.0.0.1:{port}/0"):
+            for _ in range(7):
+                with pytest.raises(Busy, match="answered in"):
+                    photos.encode(jpeg(RED), encoder="default")
+            # Their threads still hang; no more of them are started.
+            with pytest.raises(Busy, match="Earlier photos still wait"):
+                photos.encode(jpeg(RED), encoder="default")
+
+
+@pytest.mark.django_db(transaction=True)
+class TestWarmUp:
+    def test_loads_in_this_process(self, capsys: pytest.CaptureFixture[str]) -> None:
+        call_command("warm_up_search")
+        assert "default" in capsys.readouterr().out
+
+    @pytest.mark.usefixtures("through_redis")
+    def test_loads_in_a_worker(
+        self, start_worker: StartSearchWorker, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        start_worker()
+        call_command("warm_up_search")
+        assert "worker" in capsys.readouterr().out
+
+    @pytest.mark.usefixtures("through_redis")
+    def test_says_that_no_worker_answers(self, settings: Settings) -> None:
+        searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=0.3)
+        with pytest.raises(CommandError, match="No worker of the queue"):
+            call_command("warm_up_search")
