@@ -129,6 +129,7 @@ def _demonstrate(options: argparse.Namespace, port: int, started: float) -> int:
             for line in describe_shelf(address):
                 _say(line)
             return 0
+        _answers(f"{address}/photo/")  # Which begins to load what the first photo needs.
         _introduce(address, time.monotonic() - started)
         while True:
             for child in (worker, site):
@@ -255,6 +256,7 @@ def _introduce(address: str, seconds: float) -> None:
         f"The shop is up after {seconds:.0f} s:",
         f"  The shop       {address}/",
         f"  A product      {address}{product.get_absolute_url()}" if product else "",
+        f"  By photo       {address}/photo/",
         f"  Admin          {address}/admin/   {ADMIN} / {ADMIN}, for this demo only",
         "",
         f"Logs are in {folders.DATA}. Ctrl-C stops everything.",

@@ -3,6 +3,7 @@ from django.contrib.staticfiles.views import serve as serve_static
 from django.urls import path
 
 from . import views
+from .photo_search import PhotoSearch
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -10,7 +11,7 @@ urlpatterns = [
     path("category/<slug:slug>/", views.product_list, name="category"),
     path("product/<slug:slug>/", views.product_page, name="product"),
     path("look-alikes/<int:pk>/", views.look_alikes, name="look-alikes"),
-    path("photo/", views.photo, name="photo"),
+    path("photo/", PhotoSearch.as_view(), name="photo-search"),
     path("photo/<path:file>", views.street_photo, name="street-photo"),
     path("admin/", admin.site.urls),
     # A demo has no web server in front of it; a real shop serves these two without Django.

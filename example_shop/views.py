@@ -81,22 +81,6 @@ def look_alikes(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "shop/look_alikes.html", context)
 
 
-def photo(request: HttpRequest) -> HttpResponse:
-    """Says that the search by photo is coming, and shows photos that it will be tried with."""
-    photos = street_photos.read()
-    references = {sighting.reference for photo in photos for sighting in photo.sightings}
-    products = {
-        product.reference: product
-        for product in Product.objects.published().filter(reference__in=references)
-    }
-    shown = [
-        (photo, [(s, products[s.reference]) for s in photo.sightings if s.reference in products])
-        for photo in photos
-    ]
-    context = {"photos": [(photo, sightings) for photo, sightings in shown if sightings]}
-    return render(request, "shop/photo.html", context)
-
-
 def street_photo(request: HttpRequest, file: str) -> FileResponse:
     """Serves a sample photo of the catalogue, and nothing else of its folder."""
     found = street_photos.path(file)

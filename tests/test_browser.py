@@ -10,13 +10,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Route, expect, sync_playwright
 
 from tests.test_demo import running_demo
 
@@ -187,6 +188,350 @@ def test_each_kind_of_page_is_open_to_all(
         assert found == [], path
         assert fits(page), path
     page.close()
+
+
+STREET = Path(__file__).parent.parent / "example_shop" / "catalogue" / "street"
+HREFS = "links => links.map(link => link.getAttribute('href'))"
+
+
+@contextmanager
+def photo_page(browser: Browser, product_page: str, **options: object) -> Iterator[Page]:
+    """Opens the page of the photo search, in a window of its own."""
+    with browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}) as context:
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.add_init_script(RECORD)
+        page.goto(f"{site(product_page)}/photo/")
+        yield page
+
+
+def choose(page: Page, photo: Path | dict[str, object] = STREET / "05.jpg") -> None:
+    page.locator("input[type=file]").first.set_input_files(photo)
+
+
+def found(page: Page) -> list[str]:
+    """Returns where the results lead once they are there."""
+    page.locator(".cardigan-photo-results[data-state=found]").wait_for()
+    return page.locator("[data-items] a").evaluate_all(HREFS)
+
+
+def sides(page: Page) -> list[float]:
+    """Returns the frame's left, top, right and bottom, in percent of the photo."""
+    return page.evaluate("""() => {
+        const all = document.querySelector("[data-picture]").getBoundingClientRect();
+        const part = document.querySelector("[data-frame]").getBoundingClientRect();
+        return [(part.left - all.left) / all.width, (part.top - all.top) / all.height,
+            (part.right - all.left) / all.width, (part.bottom - all.top) / all.height]
+            .map(side => Math.round(side * 100));
+    }""")
+
+
+def drag(page: Page, target: str, x: float, y: float) -> None:
+    """Drags the middle of an element by so many pixels with the mouse."""
+    box = page.locator(target).bounding_box()
+    assert box
+    left, top = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(left, top)
+    page.mouse.down()
+    page.mouse.move(left + x / 2, top + y / 2)
+    page.mouse.move(left + x, top + y)
+    page.mouse.up()
+
+
+# What the script sends: Playwright doesn't see into a body that holds a file.
+RECORD = """
+    window.sent = [];
+    const send = window.fetch;
+    window.fetch = (address, options) => {
+        if (options && options.body) window.sent.push(Object.fromEntries(options.body));
+        return send(address, options);
+    };
+"""
+
+
+def is_photo(request: object) -> bool:
+    return getattr(request, "method", "") == "POST"
+
+
+def test_a_photo_is_framed_by_mouse_and_keys(page: Page, product_page: str) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{site(product_page)}/photo/")
+    choose(page)
+    whole = found(page)
+    assert len(whole) == 24
+    assert sides(page) == [0, 0, 100, 100]
+    assert fits(page)
+
+    page.locator("[data-frame]").scroll_into_view_if_needed()
+    with page.expect_request(is_photo):
+        drag(page, "[data-corner=nw]", 90, 60)
+    left, top, *others = sides(page)
+    assert left > 10
+    assert top > 10
+    assert others == [100, 100]
+    expect(page.locator("[data-spoken]")).to_contain_text(f"from {left} to 100 percent")
+    expect(page.locator(".cardigan-photo-results")).to_have_attribute("aria-busy", "false")
+    framed = found(page)
+    assert framed != whole
+
+    page.locator("[data-corner=se]").focus()
+    with page.expect_response(lambda response: is_photo(response.request)):
+        for key in ["ArrowLeft"] * 10 + ["ArrowUp"] * 5:
+            page.keyboard.press(key)
+    assert sides(page) == [left, top, 80, 90]
+    page.locator("[data-frame]").focus()
+    with page.expect_response(lambda response: is_photo(response.request)):
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Shift+ArrowLeft")
+    assert sides(page) == [left, top + 2, 78, 92]
+    expect(page.locator("[data-spoken]")).to_contain_text(f"from {left} to 78 percent")
+    expect(page.locator(".cardigan-photo-results")).to_have_attribute("aria-busy", "false")
+    assert found(page) not in (whole, framed)
+
+    page.get_by_role("button", name="Whole photo").click()
+    expect(page.locator("[data-items] a").first).to_have_attribute("href", whole[0])
+    assert sides(page) == [0, 0, 100, 100]
+    page.get_by_role("button", name="Remove").click()
+    assert page.locator("[data-items]").count() == 0
+    assert complaints == []
+
+
+def test_a_finger_moves_the_frame_and_the_page(browser: Browser, product_page: str) -> None:
+    phone = {"viewport": {"width": 390, "height": 700}, "has_touch": True, "is_mobile": True}
+    with photo_page(browser, product_page, reduced_motion="reduce", **phone) as page:
+        choose(page)
+        found(page)
+        corner = page.locator("[data-corner=se]")
+        corner.evaluate("corner => corner.scrollIntoView({block: 'center', behavior: 'instant'})")
+        box = corner.bounding_box()
+        assert box
+        assert box["width"] >= 44
+        assert box["height"] >= 44
+        x, y = box["x"] + 22, box["y"] + 22
+        scrolled = page.evaluate("scrollY")
+        fingers = page.context.new_cdp_session(page)
+        for kind, step in [("touchStart", 0), ("touchMove", 40), ("touchMove", 80)]:
+            points = [{"x": x - step, "y": y - step}]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        with page.expect_response(lambda response: is_photo(response.request)):
+            fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        left, top, right, bottom = sides(page)
+        assert (left, top) == (0, 0)
+        assert right < 90
+        assert bottom < 90
+        assert page.evaluate("scrollY") == scrolled
+        assert page.get_by_text("Take a photo").is_visible()
+
+
+def test_a_large_photo_is_sent_small_upright_and_without_its_place(
+    browser: Browser, product_page: str, tmp_path: Path
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    picture = Image.effect_noise((4000, 3000), 90).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "at home"
+    picture.save(photo, exif=exif, quality=97)
+    assert photo.stat().st_size > 10 * 1024**2
+    with photo_page(browser, product_page) as page:
+        choose(page, photo)
+        assert found(page)
+        name, kind, text = page.evaluate(
+            "(async ({image}) => [image.name, image.type, await image.text()])(sent[0])"
+        )
+        assert (name, kind) == ("photo.jpg", "image/jpeg")
+        assert 10_000 < len(text) < 3 * 1024**2
+        assert "at home" not in text
+        size = page.locator("canvas").evaluate("canvas => [canvas.width, canvas.height]")
+        assert size == [1200, 1600]
+
+
+def test_filters_samples_more_and_the_way_back(browser: Browser, product_page: str) -> None:
+    with photo_page(browser, product_page) as page:
+        page.locator("[data-sample]").nth(2).click()
+        first = found(page)
+        assert sides(page) == [24, 18, 82, 49]
+        assert page.locator("[data-frame]").evaluate("frame => frame === document.activeElement")
+        page.get_by_role("button", name="More").click()
+        expect(page.locator("[data-items] > li")).to_have_count(48)
+        assert found(page)[:24] == first
+        assert page.evaluate("document.activeElement.getAttribute('href')") == found(page)[24]
+
+        page.locator("summary", has_text="Filters").click()
+        page.get_by_label("Category").select_option(label="Lighting")
+        expect(page.locator("[data-items] .name").first).to_contain_text("lamp")
+        lamps = found(page)
+        assert not set(lamps) & set(first) or lamps != first
+        page.get_by_label("To, in euros").fill("0.01")
+        page.keyboard.press("Tab")
+        page.get_by_text("Nothing like it was found.").wait_for()
+        assert page.get_by_text("taking a filter away").is_visible()
+        page.get_by_label("To, in euros").fill("")
+        page.keyboard.press("Tab")
+        assert found(page) == lamps
+
+        page.locator("[data-items] a").first.click()
+        page.wait_for_url("**/product/**")
+        page.go_back()
+        assert found(page) == lamps
+        assert sides(page) == [24, 18, 82, 49]
+        page.goto(page.url)
+        assert page.locator("canvas").is_hidden()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("notes.jpg", "This file isn’t a photo"), ("IMG_1.HEIC", "This is a HEIC photo")],
+)
+def test_a_bad_file_is_told(browser: Browser, product_page: str, name: str, words: str) -> None:
+    with photo_page(browser, product_page) as page:
+        choose(page, {"name": name, "mimeType": "", "buffer": b"no picture"})
+        page.get_by_role("status").get_by_text(words).wait_for()
+        assert page.locator("canvas").is_hidden()
+        choose(page)
+        assert len(found(page)) == 24
+
+
+def test_offline_and_a_busy_shop(browser: Browser, product_page: str) -> None:
+    with photo_page(browser, product_page) as page:
+        page.context.set_offline(True)
+        choose(page)
+        page.get_by_role("status").get_by_text("You are offline").wait_for()
+        page.context.set_offline(False)
+        assert len(found(page)) == 24
+
+        def busy(route: Route) -> None:
+            route.fulfill(status=503, headers={"Retry-After": "2"}, body="<h1>Busy</h1>")
+
+        page.route("**/photo/", busy)
+        choose(page, STREET / "01.jpg")
+        page.get_by_role("status").get_by_text("The shop is busy just now").wait_for()
+        expect(page.get_by_role("button", name="Try again in 2 s")).to_be_disabled()
+        page.unroute("**/photo/")
+        page.get_by_role("button", name="Try again", exact=True).click()
+        assert len(found(page)) == 24
+
+        page.route("**/photo/", lambda route: route.fulfill(status=413, body="nginx"))
+        choose(page)
+        page.get_by_role("status").get_by_text("too large for this shop").wait_for()
+
+
+def test_the_last_frame_wins(browser: Browser, product_page: str) -> None:
+    held: list[Route] = []
+    with photo_page(browser, product_page) as page:
+        page.route("**/photo/", lambda route: route.continue_() if held else held.append(route))
+        choose(page)
+        page.locator("[data-frame]").wait_for()
+        page.get_by_text("Looking for what is like it").wait_for()
+        while not held:
+            page.wait_for_timeout(50)
+        page.locator("[data-corner=se]").focus()
+        page.keyboard.press("ArrowLeft")
+        results = found(page)
+        with suppress(Error):  # It was aborted.
+            held[0].fulfill(status=200, body="<div data-cardigan-found data-state=nothing></div>")
+        page.wait_for_timeout(300)
+        assert found(page) == results
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_photo_comes_in_on_any_page(browser: Browser, product_page: str, way: str) -> None:
+    with photo_page(browser, product_page) as page:
+        for path in ("/photo/", "/"):
+            page.goto(f"{site(product_page)}{path}")
+            page.evaluate(
+                """async ([address, way]) => {
+                    const blob = await (await fetch(address)).blob();
+                    const files = new DataTransfer();
+                    files.items.add(new File([blob], "photo.jpg", {type: "image/jpeg"}));
+                    const options = {bubbles: true, cancelable: true};
+                    const box = document.querySelector("[data-cardigan-box]");
+                    box.dispatchEvent(way === "drop"
+                        ? new DragEvent("drop", {...options, dataTransfer: files})
+                        : new ClipboardEvent("paste", {...options, clipboardData: files}));
+                }""",
+                ["/photo/street/05.jpg", way],
+            )
+            page.wait_for_url("**/photo/")
+            assert len(found(page)) == 24
+            assert sides(page) == [0, 0, 100, 100]
+
+
+def test_without_the_script(browser: Browser, product_page: str) -> None:
+    with photo_page(browser, product_page, java_script_enabled=False) as page:
+        for path in ("/photo/", "/"):
+            page.goto(f"{site(product_page)}{path}")
+            choose(page)
+            page.get_by_role("button", name="Find what looks like it").click()
+            page.wait_for_url("**/photo/")
+            assert page.locator("a.card").count() == 24
+        assert fits(page)
+        page.goto(f"{site(product_page)}/photo/")
+        page.get_by_role("link", name=re.compile("^A home with")).first.click()
+        assert page.locator("a.card").count() == 24
+        page.get_by_role("link", name="More").click()
+        assert "24 results" not in page.get_by_role("status").inner_text()
+        assert page.locator("a.card").count() == 24
+        page.get_by_role("button", name="Find what looks like it").click()
+        assert "Please choose a photo first" in page.get_by_role("status").inner_text()
+
+
+def test_a_strict_content_policy_is_kept(browser: Browser, product_page: str) -> None:
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        policy = "default-src 'none'; form-action 'self'"
+        for kind in ("script", "style", "img", "connect"):
+            policy += f"; {kind}-src 'self'"
+        headers = {**response.headers, "content-security-policy": policy}
+        route.fulfill(response=response, headers=headers)
+
+    complaints: list[str] = []
+    with photo_page(browser, product_page) as page:
+        page.on("console", lambda message: complaints.append(message.text))
+        page.route("**/photo/", answer)
+        page.goto(page.url)
+        choose(page)
+        found(page)
+        page.locator("[data-sample]").nth(3).click()
+        page.locator("[data-sample][aria-current]").wait_for()
+        found(page)
+        assert sides(page) == [18, 28, 61, 73]
+    assert complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390, 320])
+def test_the_photo_page_is_open_to_all(
+    browser: Browser, product_page: str, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    size = {"width": width, "height": 844}
+    with photo_page(browser, product_page, viewport=size, color_scheme=scheme) as page:
+
+        def look(state: str) -> None:
+            page.wait_for_timeout(300)  # A transition's colours are no colours to judge.
+            violations = Axe().run(page).response["violations"]
+            wrong = [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations]
+            assert wrong == [], state
+            assert fits(page), state
+
+        page.locator("summary", has_text="Filters").click()
+        look("start")
+        choose(page)
+        found(page)
+        look("photo")
+        page.locator("[data-sample]").nth(1).click()
+        page.locator("[data-sample][aria-current]").wait_for()
+        found(page)
+        look("sample")
+        page.get_by_label("To, in euros").fill("0.01")
+        page.keyboard.press("Tab")
+        page.get_by_text("Nothing like it was found.").wait_for()
+        look("nothing")
+        choose(page, {"name": "notes.jpg", "mimeType": "", "buffer": b"no picture"})
+        page.get_by_text("This file isn’t a photo").wait_for()
+        look("refused")
 
 
 def site(address: str) -> str:

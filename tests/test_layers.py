@@ -21,15 +21,15 @@ from tests.testapp.models import ProductImageEmbedding
 
 PACKAGE = Path(cardigan_reco.__file__).parent
 LAYERS = [
-    ["exceptions", "conf", "containers", "images"],
+    ["exceptions", "conf", "containers", "filters", "images", "photo_form", "refusals", "uploads"],
     ["encoders", "fields", "querysets"],
     ["models", "training"],
     ["collection", "database", "queue"],
-    ["encoding", "search", "overview"],
-    ["recommendations"],
+    ["encoding", "neighbours", "overview", "photos"],
+    ["search", "recommendations"],
     ["doorbell", "tasks"],
     ["signals"],
-    ["admin", "apps", "checks", "management", "templatetags"],
+    ["admin", "api", "apps", "checks", "management", "templatetags", "views"],
 ]
 """Each may import its own layer and those above it in this list; migrations stand apart."""
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -150,7 +150,7 @@ from django.core.management import call_command
 from django.http import HttpResponse
 from django.template import Context, Template
 from django.test import Client
-from django.urls import path
+from django.urls import include, path
 from cardigan_reco.encoders import encoders
 from tests.testapp.catalogue.models import Product
 from tests.urls import urlpatterns
@@ -170,6 +170,7 @@ def page(request, pk):
     return HttpResponse(template.render(Context({"product": product})))
 
 urlpatterns.append(path("product/<int:pk>", page))
+urlpatterns.append(path("visual/", include("cardigan_reco.api.urls")))
 client = Client()
 client.cookies["sessionid"] = sys.argv[1]
 for url in sys.argv[2:]:
@@ -177,6 +178,8 @@ for url in sys.argv[2:]:
     assert response.status_code == 200, (url, response.status_code)
     if url.startswith("/product"):
         assert response.content.count(b"cardigan-shelf-item\\"") == 2, response.content
+    if url.startswith("/visual"):
+        assert len(response.json()["results"]) == 2, response.content
     report(url)
 encoder = encoders["default"]
 print(type(encoder).__name__, encoder.dimensions, len(encoder.fingerprint))
@@ -198,6 +201,7 @@ def test_the_web_process_never_imports_torch(
     embedding = ProductImageEmbedding.objects.get(source__product=mug)
     urls = [
         f"/product/{mug.pk}",
+        f"/visual/{mug.pk}/similar/",
         "/admin/",
         "/admin/cardigan_reco/encodingrequest/",
         "/admin/cardigan_reco/encoderversion/",

@@ -1,4 +1,4 @@
-"""{% similar_products %}: a shelf of items that look like an item, or the items themselves."""
+"""{% similar_products %}: items that look like an item; {% photo_search %}: a box for a photo."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from django.db import Error
 from django.template import TemplateSyntaxError
 from django.template.base import FilterExpression, Parser, Token, token_kwargs
 from django.template.context import Context
+from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
 from cardigan_reco import collection as collections
-from cardigan_reco import recommendations
+from cardigan_reco import conf, recommendations
 
 register = template.Library()
 logger = logging.getLogger(__name__)
 
 TEMPLATE = "cardigan_reco/similar_products.html"
+PHOTO_SEARCH = "photo-search"
 OPTIONS = ["within", "limit", "min_similarity", "collection", "heading"]
 
 
@@ -89,3 +91,23 @@ def _items(item: Any, **options: Any) -> list[Any]:
             raise
         logger.exception("No similar products for %s %s", type(item).__name__, item.pk)
         return []
+
+
+@register.inclusion_tag("cardigan_reco/photo_box_form.html", takes_context=True)
+def photo_search(context: Context, action: str = "") -> dict[str, Any]:
+    """Renders a box that takes a photo and leads to the page with its results.
+
+    {% photo_search %}
+    {% photo_search action=address %}
+
+    `action`: where that page is; by default what the shop's urls.py calls "photo-search".
+    """
+    if not action:
+        try:
+            action = reverse(PHOTO_SEARCH)
+        except NoReverseMatch as error:
+            raise TemplateSyntaxError(
+                f"photo_search doesn't know the page: give urls.py a path named {PHOTO_SEARCH!r} "
+                "to a PhotoSearchView, or the tag its address, as in action=address."
+            ) from error
+    return {"action": action, "max_image_bytes": conf.current().max_image_bytes}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.http import QueryDict
 from django.test import Client, override_settings
@@ -15,7 +17,7 @@ from PIL import Image
 
 from example_shop import folders, street_photos
 from example_shop.filters import Filters
-from example_shop.models import Product, ProductImage
+from example_shop.models import Category, Product, ProductImage
 from tests.shop.pages import add, queries, shop  # noqa: F401
 
 pytestmark = pytest.mark.django_db
@@ -233,6 +235,7 @@ def test_home_has_a_picture_and_a_count_of_each_category(client: Client) -> None
     assert 'width="32" height="32"' in page
     assert 'name="q"' in page
     assert 'href="/photo/"' in page
+    assert 'action="/photo/"' in page
 
 
 def test_a_product_tells_its_facts_and_its_stock(client: Client) -> None:
@@ -269,19 +272,23 @@ def test_look_alikes_of_one_picture(client: Client) -> None:
         assert client.get(missing).status_code == 404
 
 
-def test_the_photo_page_promises_nothing_that_is_not_there(client: Client, street: Path) -> None:
-    page = client.get("/photo/").content.decode()
-    assert "not ready yet" in page
-    assert "<figure" not in page
+def photo(colour: str) -> SimpleUploadedFile:
+    data = BytesIO()
+    Image.new("RGB", (64, 64), colour).save(data, "PNG")
+    return SimpleUploadedFile("photo.png", data.getvalue())
 
-    add("Mug")
-    hidden = add("Hidden", published=False)
-    Product.objects.filter(name="Mug").update(reference="mug")
-    Product.objects.filter(pk=hidden.pk).update(reference="hidden")
+
+def test_the_photo_page_has_samples_of_what_can_be_bought(client: Client, street: Path) -> None:
+    assert "data-sample" not in client.get("/photo/").content.decode()
+
+    for name, facts in {"Mug": {}, "Hidden": {"published": False}, "Gone": {"stock": 0}}.items():
+        product = add(name)
+        Product.objects.filter(pk=product.pk).update(reference=name.lower(), **facts)
     sight(
         street,
+        "street/a.jpg,hidden,0.3,0.2,0.5,0.75",
+        "street/a.jpg,gone,0.2,0.2,0.5,0.75",
         "street/a.jpg,mug,0.1,0.2,0.5,0.75",
-        "street/a.jpg,hidden,0.1,0.2,0.5,0.75",
         "street/a.jpg,mug,0.9,0.2,0.5,0.75",
         "street/a.jpg,mug,nan,0.2,0.5,0.75",
         "street/a.jpg,mug",
@@ -291,16 +298,42 @@ def test_the_photo_page_promises_nothing_that_is_not_there(client: Client, stree
     )
     page = client.get("/photo/").content.decode()
 
-    assert page.count("<figure") == page.count('class="frame"') == 1
-    assert 'src="/photo/street/a.jpg"' in page
-    assert 'width="300" height="200"' in page
-    assert "inset: 20.00% 50.00% 25.00% 10.00%" in page
-    assert 'href="/product/mug/"' in page
+    assert page.count('src="/photo/street/a.jpg"') == page.count("<li><a href=") == 1
+    assert 'alt="A home with Mug" width="300" height="200"' in page
+    assert 'data-crop="0.1000,0.2000,0.5000,0.7500"' in page
+    assert '<rect x="0.1000" y="0.2000" width="0.4000" height="0.5500"/>' in page
     assert "Hidden" not in page
+    assert "Gone" not in page
+    call_command("encode_images")
+    assert names(client, "/photo/?sample=a") == ["Mug"]
+    assert names(client, "/photo/?sample=a&max_price=1") == []
     sight(street, "street/a.jpg,mug", header="file,product")
     assert street_photos.read() == []
     (street / "street.csv").write_bytes(b"\xff\xfe\x00")
     assert street_photos.read() == []
+
+
+def test_a_photo_finds_products_that_can_be_bought(client: Client) -> None:
+    add("Mug")
+    bowl = add("Bowl")
+    add("Hidden", published=False)
+    add("Gone", stock=0)
+    lamps = Category.objects.create(name="Lamps", slug="lamps")
+    Product.objects.filter(pk=bowl.pk).update(category=lamps, colour="sage", price="14")
+    call_command("encode_images")
+
+    def found(**form: str) -> set[str]:
+        answer = client.post("/photo/", {"image": photo("brown"), **form})
+        assert answer.status_code == 200
+        return set(re.findall(r'<span class="name">(.*?)</span>', answer.content.decode()))
+
+    assert found() == {"Mug", "Bowl"}
+    assert found(category="lamps") == found(colour="sage") == {"Bowl"}
+    assert found(min_price="10", max_price="14.00") == {"Bowl"}
+    assert found(category="kitchen", colour="sage") == set()
+    page = client.get("/photo/").content.decode()
+    assert re.findall(r'<option value="(\w+)"', page) == ["kitchen", "lamps", "sage"]
+    assert client.post("/photo/", {"image": photo("brown"), "stock": "0"}).status_code == 400
 
 
 def test_only_sample_photos_are_served(client: Client, street: Path, tmp_path: Path) -> None:
@@ -351,6 +384,7 @@ def test_pages_are_light(client: Client) -> None:
     for address in ("/", *lists, mug.get_absolute_url(), f"/look-alikes/{pk}/", "/photo/"):
         assert queries(client, address) <= MOST_QUERIES
         weight = len(client.get(address).content)
-        for styles in ("shop/shop.css", "shop/icon.svg", "cardigan_reco/shelf.css"):
-            weight += len(b"".join(client.get(f"/static/{styles}")))
+        own = ("shop/shop.css", "shop/icon.svg", "cardigan_reco/shelf.css")
+        for file in (*own, "cardigan_reco/photo-search.css", "cardigan_reco/photo-search.js"):
+            weight += len(b"".join(client.get(f"/static/{file}")))
         assert weight < LIGHTEST_PAGE

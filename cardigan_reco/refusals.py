@@ -1,0 +1,90 @@
+"""What a shopper is told when a photo can't be searched by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.core.exceptions import TooManyFilesSent
+from django.http.multipartparser import MultiPartParserError
+from django.utils.translation import gettext, ngettext
+
+from . import conf
+from .exceptions import (
+    Busy,
+    CardiganError,
+    ImageError,
+    ImageTooLarge,
+    InvalidFilter,
+    InvalidRequest,
+    TooManyPixels,
+    UnsupportedFormat,
+)
+
+
+class NoPhoto(InvalidRequest):
+    """The form was sent without a photo."""
+
+
+class Throttled(CardiganError):
+    """This visitor has asked too often."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"Try again in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
+
+
+EXPECTED = (ImageError, Busy, Throttled, InvalidRequest, MultiPartParserError, TooManyFilesSent)
+"""What a visitor's form can raise, whatever is in it; all else is a fault of the shop."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    status: int
+    message: str
+    retry_after_seconds: int | None = None
+
+
+def of(error: Exception) -> Refusal:
+    """Returns the status and the words for an error; unlike its own they can be translated."""
+    if isinstance(error, Busy):
+        seconds = error.retry_after_seconds
+        text = ngettext(
+            "Many photos are being looked at just now. Please try again in %(seconds)s second.",
+            "Many photos are being looked at just now. Please try again in %(seconds)s seconds.",
+            seconds,
+        )
+        return Refusal(503, text % {"seconds": seconds}, seconds)
+    if isinstance(error, Throttled):
+        seconds = error.retry_after_seconds
+        text = ngettext(
+            "That were many photos in a short time. Please try again in %(seconds)s second.",
+            "That were many photos in a short time. Please try again in %(seconds)s seconds.",
+            seconds,
+        )
+        return Refusal(429, text % {"seconds": seconds}, seconds)
+    if isinstance(error, ImageTooLarge):
+        megabytes = conf.current().max_image_bytes // 1024**2
+        text = gettext("The file is larger than %(megabytes)s MB. Please choose a smaller photo.")
+        return Refusal(413, text % {"megabytes": megabytes})
+    return Refusal(400, _bad(error))
+
+
+def _bad(error: Exception) -> str:
+    if isinstance(error, NoPhoto):
+        return gettext("Please choose a photo first.")
+    if isinstance(error, InvalidFilter):
+        return gettext("A filter has a value that it can’t take. Please check the filters.")
+    if isinstance(error, UnsupportedFormat):
+        return gettext(
+            "This file isn’t a photo that can be read here. Please choose a JPEG, PNG or WebP."
+        )
+    if isinstance(error, TooManyPixels):
+        return gettext(
+            "The photo is too large, or much longer than wide. Please make it smaller or cut it."
+        )
+    if isinstance(error, ImageError):
+        return gettext(
+            "This photo can’t be used: it is damaged, or the chosen part is too small. Please try "
+            "another one or a larger part."
+        )
+    return gettext("The form couldn’t be understood. Please reload the page and try again.")
