@@ -7,31 +7,12 @@ kind (a mug beside mugs) and of the same family (the same mug in another glaze).
 [embedded], or a DATABASE_URL.
 """
 
-# ruff: noqa: E402  Django is set up before its models are imported.
-
 from __future__ import annotations
 
 import csv
-import os
-import sys
-import tempfile
 from collections import Counter
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests import postgres
-
-os.environ["DJANGO_SETTINGS_MODULE"] = "example_shop.settings"
-os.environ.setdefault("DATABASE_URL", postgres.url())
-SCRATCH = tempfile.TemporaryDirectory()
-os.environ["CARDIGAN_DEMO_FOLDER"] = SCRATCH.name
-
-import django
-
-django.setup()
-
-from django.core.management import call_command
-from django.db import connection
+import home
 
 from cardigan_reco.recommendations import similar_to
 from example_shop import folders
@@ -41,18 +22,10 @@ NEIGHBOURS = 8
 
 
 def main() -> None:
-    database = connection.settings_dict["NAME"]
-    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
-    try:
-        file = folders.CATALOGUE / "catalogue.csv"
-        call_command("load_catalogue", str(folders.CATALOGUE), str(file), verbosity=0)
-        call_command("encode_images", verbosity=0)
-        with file.open(encoding="utf-8") as lines:
+    with home.loaded():
+        with (folders.CATALOGUE / "catalogue.csv").open(encoding="utf-8") as lines:
             truth = {row["product"]: row for row in csv.DictReader(lines)}
         report(truth)
-    finally:
-        connection.creation.destroy_test_db(database, verbosity=0)
-        SCRATCH.cleanup()
 
 
 def report(truth: dict[str, dict[str, str]]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import struct
 import zlib
 from io import BytesIO
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from . import conf, containers
 from .exceptions import ImageError, ImageTooLarge, TooManyPixels
@@ -20,6 +21,7 @@ MIN_SIDE = 8
 MAX_SIDE_RATIO = 20
 """The long side is at most so many times the short one."""
 
+_SHARE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _STRIP_PIXELS = 1_000_000
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -109,8 +111,11 @@ def load(data: bytes, *, min_side: int | None = None, crop: Crop | None = None) 
                 rgb = rgb.transpose(upright)
             return rgb if crop is None else _cropped(rgb, crop)
     except _PILLOW_ERRORS as error:
+        # Pillow's text about what it can't identify has an address of this process's memory.
+        unknown = isinstance(error, UnidentifiedImageError)
+        cause = "its header is wrong" if unknown else error
         raise ImageError(
-            f"The {container.format} can't be decoded ({error}). It is damaged or truncated: "
+            f"The {container.format} can't be decoded ({cause}). It is damaged or truncated: "
             "save it again or upload another."
         ) from error
 
@@ -123,6 +128,19 @@ def check_crop(crop: Crop) -> None:
             f"crop is {crop}. It must be left, top, right and bottom as shares of the sides from "
             "0 to 1, left < right and top < bottom."
         )
+
+
+def parse_crop(text: str) -> Crop:
+    """Returns the crop that "left,top,right,bottom" names; raises ValueError."""
+    parts = text.split(",")
+    if len(parts) != 4 or not all(_SHARE.fullmatch(part) for part in parts):
+        raise ValueError(
+            "crop must be left,top,right,bottom as shares of the sides, such as 0.1,0.2,0.9,0.8, "
+            f"got {text[:50]!r}."
+        )
+    left, top, right, bottom = map(float, parts)
+    check_crop(crop := (left, top, right, bottom))
+    return crop
 
 
 def _cropped(image: Image.Image, crop: Crop) -> Image.Image:

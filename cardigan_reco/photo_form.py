@@ -66,15 +66,10 @@ def crop(text: str) -> Crop | None:
 
     Raises InvalidRequest for anything that is no part of a picture.
     """
-    if not text:
-        return None
     try:
-        left, top, right, bottom = (float(side) for side in text[:200].split(","))
-        part = (left, top, right, bottom)
-        images.check_crop(part)
+        return images.parse_crop(text) if text else None
     except ValueError as error:
-        raise InvalidRequest(f"{text[:50]!r} is no part of a picture.") from error
-    return part
+        raise InvalidRequest(str(error)) from error
 
 
 def page(text: str, pages: int) -> int:

@@ -1,0 +1,5 @@
+"""The tests' shop behind a real server."""
+
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()
