@@ -19,7 +19,7 @@ from zipfile import ZipFile
 CATALOGUE = Path(__file__).parent.parent / "example_shop" / "catalogue"
 COLUMNS = (
     *("picture", "source", "split", "group", "item", "left", "top", "right", "bottom"),
-    *("article_type", "subcategory", "gender", "base_colour", "brand", "words", "glaze"),
+    *("kind", "colour", "design", "words"),
 )
 GARMENTS = {
     "Blazer": "Blazers",
@@ -56,6 +56,9 @@ def main() -> None:
             archive.extractall(options.folder / name)
     shutil.copytree(CATALOGUE, options.folder / "home", dirs_exist_ok=True)
     found = [*fashion(options.data), *grocery(options.data), *phones(options.data), *home()]
+    sizes = Counter(row["group"] for row in found if row["split"] == "train")
+    for row in found:
+        row["design"] = row["group"] if sizes[row["group"]] > 1 else ""
     with (options.folder / "training.csv").open("w", encoding="utf-8", newline="") as lines:
         table = csv.DictWriter(lines, COLUMNS, restval="")
         table.writeheader()
@@ -84,8 +87,8 @@ def fashion(data: Path) -> Iterator[Row]:
             "split": row["split"],
             "group": f"fashion {group}" if group else photo,
             "item": photo,
-            **{name: row[name] for name in ("article_type", "subcategory", "gender", "brand")},
-            "base_colour": row["base_colour"],
+            "kind": row["article_type"],
+            "colour": row["base_colour"],
             "words": "|".join(sorted(w for w in words[row["id"]] if counts[w] >= MIN_COUNT)),
         }
 
@@ -98,9 +101,7 @@ def grocery(data: Path) -> Iterator[Row]:
             "split": "val" if row["split"] == "val" else "train",
             "group": f"sku {row['sku']}",
             "item": f"sku {row['sku']}",
-            "article_type": row["coarse_name"],
-            "subcategory": "Groceries",
-            "brand": row["sku_name"],
+            "kind": row["sku_name"],
         }
 
 
@@ -109,7 +110,13 @@ def phones(data: Path) -> Iterator[Row]:
         label = "" if row["label"] in NO_GARMENT else row["label"]
         picture = f"phone_photos/{row['file']}"
         kind = GARMENTS.get(label, label)
-        yield {"picture": picture, "source": "phone", "split": "train", "article_type": kind}
+        yield {
+            "picture": picture,
+            "source": "phone",
+            "split": "train",
+            "group": "",
+            "kind": kind,
+        }
 
 
 def home() -> Iterator[Row]:
@@ -121,9 +128,8 @@ def home() -> Iterator[Row]:
             "group": f"{row['family']} {row['kind']}",
             # A planted double shows what its original shows.
             "item": row["name"],
-            "article_type": row["kind"],
-            "subcategory": row["category"],
-            "glaze": row["colour"],
+            "kind": row["kind"],
+            "colour": row["colour"],
         }
         products.setdefault(row["product"], own)
         yield {"picture": f"home/{row['file']}", **own}

@@ -147,18 +147,18 @@ LIGHT = Augmentation(
 )
 """For queries: a small network learns little in a short run where all is changed strongly."""
 STRONG = Augmentation(
-    zoom=1.25,
+    zoom=1.35,
     stretch=1.12,
     degrees=10,
-    shift=0.1,
+    shift=0.12,
     perspective=0.06,
-    background=0.1,
+    background=0.15,
     light=0.15,
     tint=0.04,
     saturation=0.1,
     blur=0.15,
     noise=0.02,
-    erase=0.1,
+    erase=0.2,
 )
 """For their mates, as phones, rooms and other shops would show them."""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .examples import Example
 from .mining import Mined, Miner
 from .processes import Processes
+from .recipe import Recipe
 from .sampling import PairSampler, Rows
 
 Encode = Callable[[], NDArray[np.float32]]
@@ -88,3 +90,16 @@ class MinedTriplets(GivenTriplets):
         mined = processes.agree(mine)
         self.state = mined.triplets
         return mined
+
+
+def build(recipe: Recipe, examples: Sequence[Example], triplets: Rows | None) -> Curriculum:
+    """Returns the curriculum of a recipe; `triplets`, where given, are learned as they are."""
+    column = recipe.columns[0][0] if recipe.columns else None
+    size, seed = recipe.batch_size, recipe.seed
+    if triplets is not None:
+        return GivenTriplets(triplets, batch_size=size, seed=seed)
+    if recipe.uses_triplets:
+        miner = Miner(examples, column=column, method=recipe.mining, seed=seed)
+        return MinedTriplets(miner, batch_size=size, seed=seed)
+    sampler = PairSampler(examples, column=column, weights=recipe.source_weights, seed=seed)
+    return Pairs(sampler, batch_size=size)

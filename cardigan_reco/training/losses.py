@@ -120,6 +120,19 @@ class LabelledLoss(nn.Module):
                 total = total + column.weight * loss
         return total
 
+    def prototypes(self) -> dict[str, Tensor]:
+        """Returns, for each aspect that a softmax learned, what `AspectNet.settle()` takes.
+
+        An aspect with several columns has those of its first.
+        """
+        found: dict[str, Tensor] = {}
+        for column in self._columns:
+            loss = self.by_column[column.name]
+            if column.aspect is not None and isinstance(loss, _library().NormalizedSoftmaxLoss):
+                rows = functional.normalize(loss.W.detach().T) / loss.temperature
+                found.setdefault(column.aspect, rows)
+        return found
+
     def _part(self, aspect: str | None) -> slice:
         return self._whole if aspect is None else self._aspects[aspect]
 

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -38,6 +40,15 @@ class Processes:
             return DistributedDataParallel(network, device_ids=[device.index])
         return DistributedDataParallel(network)
 
+    def deal(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns this process's share of the rows."""
+        return rows[self.rank :: self.count]
+
+    def order(self, count: int) -> NDArray[np.int64]:
+        """Returns where each of so many rows lies among those that `deal()` gave the processes."""
+        dealt = [np.arange(count)[rank :: self.count] for rank in range(self.count)]
+        return np.argsort(np.concatenate(dealt))
+
     def gather(self, vectors: Tensor) -> Tensor:
         """Returns the vectors of all processes, in the order of their ranks.
 
@@ -50,6 +61,14 @@ class Processes:
         distributed.all_gather(gathered, vectors.detach().contiguous())
         gathered[self.rank] = vectors + (self.count - 1) * (vectors - vectors.detach())
         return torch.cat(gathered)
+
+    def collect(self, vectors: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Returns the vectors that each process has, in the order of their ranks, to all."""
+        if self.count == 1:
+            return [vectors]
+        collected: list[NDArray[np.float32]] = [vectors] * self.count
+        distributed.all_gather_object(collected, vectors)
+        return collected
 
     def agree(self, compute: Callable[[], Result]) -> Result:
         """Returns what `compute` returns in the process that leads, to all of them."""

@@ -19,9 +19,10 @@ from ..exceptions import EncoderError
 from . import card, losses, pixels, processes, report, scalars
 from . import examples as examples_module
 from .examples import Example, Triplets
+from .forward import MEAN, STD
 from .recipe import Recipe
 from .sampling import Rows
-from .trainer import MEAN, STD, Result, Trainer
+from .trainer import Result, Trainer
 
 BUNDLE, CARD, REPORT, PIXELS = "encoder.safetensors", "encoder.md", "report.html", "pixels.npy"
 _VALIDATION_SHARE = 0.1
@@ -119,6 +120,8 @@ def _network(recipe: Recipe, start_from: Path | None) -> nn.Module:
                 f"{recipe.trunk}, {recipe.dimensions}. Train the network that they are of."
             )
         network.load_state_dict(start.tensors())
+        if isinstance(network, AspectNet):
+            network.settle({})  # Its classes are learned anew.
     if recipe.aspect_weights:
         if not isinstance(network, AspectNet):
             raise EncoderError(f"{recipe.network} has no aspects to weigh. Choices are: AspectNet.")

@@ -13,7 +13,7 @@ from .examples import Example
 CLUSTERS = 4
 """Half of a batch comes from so many classes, so that it holds close negatives."""
 MATES = 0.85
-"""Share of the pictures with mates that are paired with one, rather than with themselves."""
+"""Share of the pictures with mates that are paired with one."""
 ELSEWHERE = 0.5
 """Share of those that are paired with a mate from another source where there is one: a street photo
 with the shop's own picture."""
@@ -62,10 +62,12 @@ def alone(numbers: Rows) -> Rows:
 
 
 class PairSampler:
-    """Draws pairs of pictures: mates where there are any, else a picture and itself.
+    """Draws pairs of pictures: mates where there are any.
 
-    The second half of a batch is the mates of the first. Every row is drawn in proportion to its
-    weight; half of the first half anywhere, half within a few classes.
+    The second half of a batch is the mates of the first. A picture without one is its own mate, or
+    where classes are learned gives its place to any other: a new picture teaches more than the same
+    one again. Every row is drawn in proportion to its weight; half of the first half anywhere, half
+    within a few classes.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class PairSampler:
     ) -> None:
         """`column`: the classes within which half a batch is drawn; `weights`: of the sources."""
         self._seed = seed
+        self._learns_classes = column is not None
         self._rows = np.flatnonzero([example.split == "train" for example in examples])
         weight = np.array([weights.get(examples[row].source, 1.0) for row in self._rows.tolist()])
         self._weights = weight / weight.sum()
@@ -94,7 +97,7 @@ class PairSampler:
         return len(self._rows)
 
     def batch(self, step: int, size: int) -> Rows:
-        """Returns `size` rows, the mate of row i at size / 2 + i."""
+        """Returns `size` rows, the mate of row i, where it has one, at size / 2 + i."""
         random = np.random.default_rng([self._seed, step])
         half = size // 2
         queries = list(random.choice(self._rows, half - half // 2, p=self._weights))
@@ -110,6 +113,8 @@ class PairSampler:
         mates = self._mates[self._groups[row]]
         others = mates[mates != row]
         if not len(others) or random.random() >= MATES:
+            if self._learns_classes:
+                return int(random.choice(self._rows, p=self._weights))
             return row
         elsewhere = others[self._sources[others] != self._sources[row]]
         if len(elsewhere) and random.random() < ELSEWHERE:

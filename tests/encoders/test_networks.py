@@ -92,32 +92,6 @@ def test_any_trunk_gets_the_dimensions_asked_for(name: str, trunk: str) -> None:
         assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 96)
 
 
-def test_the_aspects_weights_are_their_share_of_the_similarity() -> None:
-    torch.manual_seed(0)
-    network = networks.build("AspectNet", trunk="mobilenet_v3_small", dimensions=64).eval()
-    network.weigh({"kind": 5, "colour": 3, "design": 2})
-    with torch.inference_mode():
-        vectors = network(torch.rand(2, 3, 64, 64))
-    assert [part.stop - part.start for part in network.aspects.values()] == [24, 8, 32]
-    squared = [vectors[0, part].square().sum().item() for part in network.aspects.values()]
-    assert squared == pytest.approx([0.5, 0.3, 0.2], abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    "weights",
-    [
-        {"kind": 1, "colour": 1},
-        {"kind": 1, "colour": 1, "design": -1},
-        {"kind": 0, "colour": 0, "design": 0},
-        {"kind": 1, "colour": 1, "design": 1, "size": 1},
-    ],
-)
-def test_aspect_weights_that_make_no_sense_are_refused(weights: dict[str, float]) -> None:
-    network = networks.build("AspectNet", trunk="mobilenet_v3_small", dimensions=64)
-    with pytest.raises(EncoderError, match="Give a number from 0 for each of: kind, colour, desig"):
-        network.weigh(weights)
-
-
 def test_a_bundle_in_8_bits_gives_nearly_the_same_vectors(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = networks.build("AspectNet", trunk="regnet_x_400mf", dimensions=512).eval()

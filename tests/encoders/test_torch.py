@@ -49,6 +49,31 @@ def test_torch_is_imported_at_the_first_encoding_and_no_sooner():
     assert out.splitlines() == ["[]", "['safetensors', 'torch', 'torchvision']"]
 
 
+def test_a_cold_process_imports_little_for_our_own_trunk(tmp_path):
+    from cardigan_reco.encoders import bundle, networks
+    from cardigan_reco.encoders.preprocessing import Preprocessing
+
+    path = tmp_path / "own.safetensors"
+    bundle.write(
+        path,
+        networks.build("AspectNet", trunk="gridnet", dimensions=16).state_dict(),
+        network="AspectNet",
+        trunk="gridnet",
+        dimensions=16,
+        preprocessing=Preprocessing((64, 64), (0, 0, 0), (1, 1, 1)),
+    )
+    # Each of these takes a second, as long as torch itself.
+    slow = {"torchvision", "torch._dynamo", "sympy", "pytorch_metric_learning"}
+    out = run(
+        "import sys\n"
+        "from PIL import Image\n"
+        "from cardigan_reco.encoders.torch import TorchEncoder\n"
+        f"TorchEncoder({str(path)!r}, device='cpu').encode([Image.new('RGB', (9, 9))])\n"
+        f"print(sorted({slow} & set(sys.modules)))\n"
+    )
+    assert out == "[]"
+
+
 @pytest.mark.parametrize(
     ("absent", "made"),
     [

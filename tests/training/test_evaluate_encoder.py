@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -16,7 +19,8 @@ from cardigan_reco.encoders import bundle
 from tests.conftest import BLUE, GREEN, RED, AddProduct
 from tests.training import shapes
 
-SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
+ROOT = Path(__file__).parent.parent.parent
+SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,30 @@ def test_encoders_stand_side_by_side_in_a_table(data, tmp_path):
     # Two dimensions are too few to tell three colours apart.
     assert found["default"]["colour @10"] > found["flat"]["colour @10"] + 0.1
     assert found["default"]["hinge accuracy, easy"] > found["flat"]["hinge accuracy, easy"]
+
+
+def test_encoders_are_compared_without_the_packages_for_training(data, tmp_path):
+    pytest.importorskip("torch")
+    code = (
+        "import sys\n"
+        "sys.modules['pytorch_metric_learning'] = sys.modules['tensorboard'] = None\n"
+        "import django\n"
+        "django.setup()\n"
+        "from django.core.management import call_command\n"
+        "call_command('evaluate_encoder', *sys.argv[1:], verbosity=0)\n"
+    )
+    arguments = [str(bundle.BUNDLED), "--data", str(data), "--html", str(tmp_path / "sheet.html")]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "24 pictures" in done.stdout
+    assert (tmp_path / "sheet.html").exists()
 
 
 @pytest.mark.usefixtures("two_encoders")

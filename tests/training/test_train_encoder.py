@@ -140,21 +140,26 @@ def test_two_processes_learn_as_one(data, tmp_path, loss):
     assert (tmp_path / "two" / "encoder.safetensors").exists()
 
 
-def test_it_starts_from_a_bundle(data, tmp_path):
-    train(tmp_path / "first", data, "--column", "shape", "--epochs", "1")
+def test_it_starts_from_a_bundle_whose_classes_were_others(data, tmp_path):
+    options = ["--network", "AspectNet", "--epochs", "1"]
+    train(tmp_path / "first", data, *options, "--column", "shape=kind", "--column", "colour=colour")
     start = tmp_path / "first" / "encoder.safetensors"
     lines = train(
         tmp_path / "second",
         data,
-        *("--column", "shape", "--epochs", "1", "--learning-rate", "1e-9"),
+        *(*options, "--column", "colour=kind", "--learning-rate", "1e-9"),
         *("--start-from", str(start)),
     )
-    before, after = (
-        TorchEncoder(start, device="cpu"),
-        TorchEncoder(tmp_path / "second" / "encoder.safetensors", device="cpu"),
-    )
-    for name, weights in before.build().named_parameters():
-        torch.testing.assert_close(after.build().get_parameter(name), weights, msg=name)
+    end = tmp_path / "second" / "encoder.safetensors"
+    before, after = (TorchEncoder(file, device="cpu").build() for file in (start, end))
+    for name, weights in before.named_parameters():
+        torch.testing.assert_close(after.get_parameter(name), weights, msg=name)
+    # Parts are settled between the classes of the last run, for the softmax's temperature.
+    assert before.kind_prototypes.shape == (len(shapes.SHAPES), 24)
+    assert before.colour_prototypes.shape == (len(shapes.COLOURS), 8)
+    assert after.kind_prototypes.shape == (len(shapes.COLOURS), 24)
+    assert after.colour_prototypes is None
+    assert after.kind_prototypes.norm(dim=1).tolist() == pytest.approx([8] * 3, rel=1e-3)
     assert "from encoder.safetensors" in (tmp_path / "second" / "encoder.md").read_text()
     assert figures(lines)
 

@@ -1,0 +1,85 @@
+"""From rows of pictures to the vectors that a network gives them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from . import pixels
+from .augmentations import LIGHT, STRONG
+from .processes import Processes
+from .sampling import Rows
+
+MEAN, STD = 0.5, 0.25
+"""Pictures from 0 to 1 are shown to the network minus MEAN, divided by STD."""
+
+
+class Forward:
+    """Shows decoded pictures to networks; vectors come back in the order of the rows."""
+
+    def __init__(
+        self,
+        pictures: NDArray[np.uint8],
+        *,
+        device: torch.device,
+        precision: str,
+        processes: Processes,
+    ) -> None:
+        """`pictures`: (examples, side, side, 4) of `pixels.decode()`."""
+        self._pictures = pictures
+        self._device = device
+        self._processes = processes
+        self.precision = _precision(precision, device)
+
+    def changed(
+        self, network: nn.Module, rows: Rows, *, side: int, parts: int, seed: int
+    ) -> Tensor:
+        """Returns vectors (rows, dimensions) of changed pictures, to learn from.
+
+        The first of `parts` equal parts is changed a little, the rest strongly. Each process
+        computes its share of every part.
+        """
+        own = self._processes.deal(rows)
+        generator = torch.Generator().manual_seed(seed * 64 + self._processes.rank)
+        chosen = torch.from_numpy(self._pictures[own]).to(self._device)
+        queries, mates = chosen.tensor_split([len(chosen) // parts])
+        pictures = torch.cat(
+            [LIGHT.apply(queries, side, generator), STRONG.apply(mates, side, generator)]
+        )
+        with self._autocast():
+            output = network(_shown(pictures))
+        gathered = self._processes.gather(functional.normalize(output.float()))
+        return gathered[torch.from_numpy(self._processes.order(len(rows)))]
+
+    def encode(self, network: nn.Module, rows: Rows, *, side: int) -> NDArray[np.float32]:
+        """Returns vectors (rows, dimensions) of the pictures as they are, in this process alone."""
+        network.eval()
+        vectors = []
+        with torch.inference_mode(), self._autocast():
+            for batch in pixels.shown(self._pictures, rows, side):
+                output = network(_shown(batch.to(self._device)))
+                vectors.append(functional.normalize(output.float()).cpu())
+        return torch.cat(vectors).numpy()
+
+    def encode_together(self, network: nn.Module, rows: Rows, *, side: int) -> NDArray[np.float32]:
+        """Returns what `encode()` does, to all processes, each of which computes its share."""
+        own = self.encode(network, self._processes.deal(rows), side=side)
+        return np.concatenate(self._processes.collect(own))[self._processes.order(len(rows))]
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.precision is not torch.float32
+        return torch.autocast(self._device.type, self.precision, enabled=enabled)
+
+
+def _shown(pictures: Tensor) -> Tensor:
+    return ((pictures - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if bf16 else torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]

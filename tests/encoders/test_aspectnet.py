@@ -1,0 +1,174 @@
+"""AspectNet: the share of each aspect, and parts that are settled between learned classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cardigan_reco.encoders import bundle, networks, quantisation
+from cardigan_reco.encoders.preprocessing import Preprocessing
+from cardigan_reco.encoders.torch import TorchEncoder
+from cardigan_reco.exceptions import EncoderError
+
+torch = pytest.importorskip("torch")
+
+
+def small(*, dimensions: int = 64) -> torch.nn.Module:
+    torch.manual_seed(0)
+    network = networks.build("AspectNet", trunk="mobilenet_v3_small", dimensions=dimensions)
+    # As after training: vectors that spread around 0.
+    network.norm.momentum = None
+    with torch.no_grad():
+        network.train()(pictures(16))
+    return network.eval()
+
+
+def pictures(count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(count, 3, 1, 1, generator=generator) * torch.rand(
+        count, 3, 64, 64, generator=generator
+    )
+
+
+def prototypes(network: torch.nn.Module, **classes: int) -> dict[str, torch.Tensor]:
+    """Returns so many random rows of length 8 for each aspect."""
+    found = {}
+    for aspect, count in classes.items():
+        part = network.aspects[aspect]
+        rows = torch.randn(count, part.stop - part.start)
+        found[aspect] = 8 * torch.nn.functional.normalize(rows)
+    return found
+
+
+def vectors(network: torch.nn.Module) -> torch.Tensor:
+    with torch.inference_mode():
+        return network(pictures(3))
+
+
+def test_the_aspects_weights_are_their_share_of_the_similarity() -> None:
+    torch.manual_seed(0)
+    network = networks.build("AspectNet", trunk="mobilenet_v3_small", dimensions=64).eval()
+    network.weigh({"kind": 5, "colour": 3, "design": 2})
+    with torch.inference_mode():
+        vectors = network(torch.rand(2, 3, 64, 64))
+    assert [part.stop - part.start for part in network.aspects.values()] == [24, 8, 32]
+    squared = [vectors[0, part].square().sum().item() for part in network.aspects.values()]
+    assert squared == pytest.approx([0.5, 0.3, 0.2], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"kind": 1, "colour": 1},
+        {"kind": 1, "colour": 1, "design": -1},
+        {"kind": 0, "colour": 0, "design": 0},
+        {"kind": 1, "colour": 1, "design": 1, "size": 1},
+    ],
+)
+def test_aspect_weights_that_make_no_sense_are_refused(weights: dict[str, float]) -> None:
+    network = networks.build("AspectNet", trunk="mobilenet_v3_small", dimensions=64)
+    with pytest.raises(EncoderError, match="Give a number from 0 for each of: kind, colour, desig"):
+        network.weigh(weights)
+
+
+def at_angles(*degrees: float) -> torch.Tensor:
+    """Returns vectors of 16 dimensions whose colour, at 6 and 7, has these angles."""
+    rows = torch.ones(len(degrees), 16)
+    for row, angle in zip(rows, map(math.radians, degrees), strict=True):
+        row[6:8] = torch.tensor([math.cos(angle), math.sin(angle)])
+    return rows
+
+
+def test_settled_pictures_of_one_class_lie_together() -> None:
+    network = networks.build("AspectNet", trunk="mobilenet_v3_small", dimensions=16).eval()
+    network.trunk = network.embedding = network.norm = torch.nn.Identity()
+    network.settle({"colour": torch.tensor([[20.0, 0], [0, 20.0]])})
+    x, y = network(at_angles(10, 30, 45, 60, 80))[:, 6:8].T
+    found = torch.rad2deg(torch.atan2(y, x)).tolist()
+    # Classes are at 0 and 90 degrees: what leans to one is drawn to it, what doesn't stays.
+    assert found == pytest.approx([0, 0, 45, 90, 90], abs=0.1)
+
+
+def test_a_settled_part_is_the_mean_of_the_prototypes_by_their_chances() -> None:
+    network = small()
+    network.weigh({"kind": 5, "colour": 3, "design": 2})
+    before = vectors(network)
+    given = prototypes(network, kind=5)
+    network.settle(given)
+    after = vectors(network)
+    kind = network.aspects["kind"]
+    own = before[:, kind].numpy() / math.sqrt(0.5)
+    rows = given["kind"].numpy()
+    chances = np.exp(own @ rows.T)
+    means = chances / chances.sum(1, keepdims=True) @ (rows / 8)
+    wanted = means / np.linalg.norm(means, axis=1, keepdims=True) * math.sqrt(0.5)
+    assert after[:, kind].numpy() == pytest.approx(wanted, abs=1e-5)
+    assert not torch.allclose(after[:, kind], before[:, kind], atol=0.1)
+    assert torch.equal(after[:, kind.stop :], before[:, kind.stop :])
+
+
+def test_settling_anew_replaces_all_that_was_settled() -> None:
+    network = small()
+    before = vectors(network)
+    network.settle(prototypes(network, kind=5, colour=3))
+    network.settle(prototypes(network, colour=4, design=6))
+    kind, colour = network.aspects["kind"], network.aspects["colour"]
+    assert torch.equal(vectors(network)[:, kind], before[:, kind])
+    assert torch.equal(vectors(network)[:, colour.stop :], before[:, colour.stop :])
+    assert not torch.allclose(vectors(network)[:, colour], before[:, colour], atol=0.1)
+    network.settle({})
+    assert torch.equal(vectors(network), before)
+
+
+@pytest.mark.parametrize("had", [{}, {"kind": 5, "colour": 9}])
+@pytest.mark.parametrize("given", [{}, {"colour": 2}, {"kind": 7, "colour": 3}])
+def test_a_state_dict_brings_its_own_number_of_classes(
+    had: dict[str, int], given: dict[str, int]
+) -> None:
+    trained, fresh = small(), small()
+    trained.settle(prototypes(trained, **given))
+    fresh.settle(prototypes(fresh, **had))
+    fresh.load_state_dict(trained.state_dict())
+    assert torch.equal(vectors(fresh), vectors(trained))
+    assert fresh.state_dict().keys() == trained.state_dict().keys()
+
+
+def test_prototypes_of_another_length_are_refused() -> None:
+    network = small()
+    state = {**network.state_dict(), "kind_prototypes": torch.zeros(5, 23)}
+    with pytest.raises(RuntimeError, match="size mismatch for kind_prototypes"):
+        network.load_state_dict(state)
+
+
+@pytest.mark.parametrize("pack", [quantisation.halve, quantisation.pack])
+def test_a_bundle_keeps_the_parts_settled(
+    tmp_path: Path, pack: Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]
+) -> None:
+    network = small(dimensions=256)
+    network.settle(prototypes(network, kind=50, colour=3))
+    tensors = pack(network.state_dict())
+    bundle.write(
+        tmp_path / "settled.safetensors",
+        tensors,
+        network="AspectNet",
+        trunk="mobilenet_v3_small",
+        dimensions=256,
+        preprocessing=Preprocessing((64, 64), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+    )
+    assert ("kind_prototypes.int8" in tensors) is (pack is quantisation.pack)
+    encoder = TorchEncoder(tmp_path / "settled.safetensors", device="cpu")
+    shown = [
+        Image.effect_mandelbrot((64, 64), (-2, -1.5, 1, 1.5), 60).convert("RGB"),
+        Image.new("RGB", (64, 64), "red"),
+    ]
+    with torch.inference_mode():
+        wanted = network(encoder.prepare(shown)).numpy()
+    for aspect in ("kind", "colour"):
+        part = network.aspects[aspect]
+        cosines = (encoder.encode(shown)[:, part] * wanted[:, part]).sum(1) * 3
+        assert cosines == pytest.approx(1, abs=0.02)
