@@ -150,7 +150,7 @@ def test_the_wheel_holds_what_is_needed_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for needed in [
         "cardigan_reco/py.typed",
-        "cardigan_reco/encoders/weights/first.safetensors",
+        "cardigan_reco/encoders/weights/gridnet.safetensors",
         "cardigan_reco/migrations/0001_initial.py",
         "cardigan_reco/templates/cardigan_reco/similar_products.html",
         "cardigan_reco/templates/admin/cardigan_reco/encodingrequest/change_list.html",

@@ -16,7 +16,7 @@ from .weight_files import WeightFile, open_weights
 if TYPE_CHECKING:
     from torch import Tensor
 
-BUNDLED = Path(__file__).parent / "weights" / "first.safetensors"
+BUNDLED = Path(__file__).parent / "weights" / "gridnet.safetensors"
 """The bundle that comes with the package."""
 
 

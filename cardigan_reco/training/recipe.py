@@ -32,10 +32,10 @@ class Recipe:
     """A name of `losses.LOSSES`."""
     margin: float = 0.05
     """The hinge's g."""
-    temperature: float = 0.125
+    temperature: float = 0.0625
     """Of the softmax over classes. At a low one the loss is small for vectors that only lean
     towards their class; a high one asks for more."""
-    contrast: float = 0.7
+    contrast: float = 0.4
     """Weight of the contrast of pairs beside columns, each of which has its own."""
     columns: tuple[tuple[str, str | None, float], ...] = ()
     """Columns of classes to learn: name, aspect or None, weight."""
@@ -45,13 +45,12 @@ class Recipe:
     """Source -> how often its pictures are drawn, against 1 for others."""
     epochs: int = 20
     """An epoch draws as many pictures, or deals as many triplets, as there are."""
-    batch_size: int = 126
+    batch_size: int = 132
     """Pictures in a step, over all processes; it divides by 6 times their number."""
-    sizes: tuple[int, ...] = (96, 112, 128)
+    sizes: tuple[int, ...] = (64, 64, 80, 96, 112)
     """Input sides in pixels, each for an equal share of the run."""
     size: int | None = None
-    """The encoder's input side; None: the last of `sizes`. One that is an eighth larger often does
-    better, since zooming in training makes things larger there (FixRes, arXiv 1906.06423)."""
+    """The encoder's input side; None: the last of `sizes`."""
     learning_rate: float = 0.003
     """Its peak, AdamW's; it rises over 300 steps at most and falls as a cosine."""
     weight_decay: float = 0.05

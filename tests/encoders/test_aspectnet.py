@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from cardigan_reco.encoders import bundle, networks, quantisation
+from cardigan_reco.encoders.networks.aspectnet import KNOWN, UNKNOWN
 from cardigan_reco.encoders.preprocessing import Preprocessing
 from cardigan_reco.encoders.torch import TorchEncoder
 from cardigan_reco.exceptions import EncoderError
@@ -94,7 +95,18 @@ def test_settled_pictures_of_one_class_lie_together() -> None:
     assert found == pytest.approx([0, 0, 45, 90, 90], abs=0.1)
 
 
-def test_a_settled_part_is_the_mean_of_the_prototypes_by_their_chances() -> None:
+def test_what_is_of_no_class_stays_where_it_is() -> None:
+    network = networks.build("AspectNet", trunk="mobilenet_v3_small", dimensions=16).eval()
+    network.trunk = network.embedding = network.norm = torch.nn.Identity()
+    network.settle({"colour": torch.tensor([[20.0, 0]])})
+    x, y = network(at_angles(0, 50, 65, 75, 180))[:, 6:8].T
+    found = torch.rad2deg(torch.atan2(y, x)).abs().tolist()
+    assert found[:2] == pytest.approx([0, 0], abs=0.1)
+    assert 0 < found[2] < 45
+    assert found[3:] == pytest.approx([75, 180], abs=0.1)
+
+
+def test_a_settled_part_is_drawn_to_the_mean_of_the_prototypes_by_their_chances() -> None:
     network = small()
     network.weigh({"kind": 5, "colour": 3, "design": 2})
     before = vectors(network)
@@ -106,7 +118,12 @@ def test_a_settled_part_is_the_mean_of_the_prototypes_by_their_chances() -> None
     rows = given["kind"].numpy()
     chances = np.exp(own @ rows.T)
     means = chances / chances.sum(1, keepdims=True) @ (rows / 8)
-    wanted = means / np.linalg.norm(means, axis=1, keepdims=True) * math.sqrt(0.5)
+    settled = means / np.linalg.norm(means, axis=1, keepdims=True)
+    nearest = (own @ rows.T / 8).max(1, keepdims=True)
+    sure = np.clip((nearest - UNKNOWN) / (KNOWN - UNKNOWN), 0, 1)
+    assert 0 < sure.min() < 1
+    drawn = sure * settled + (1 - sure) * own
+    wanted = drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * math.sqrt(0.5)
     assert after[:, kind].numpy() == pytest.approx(wanted, abs=1e-5)
     assert not torch.allclose(after[:, kind], before[:, kind], atol=0.1)
     assert torch.equal(after[:, kind.stop :], before[:, kind.stop :])

@@ -42,8 +42,8 @@ def file(tmp_path):
 
 def test_the_bundled_file_describes_itself():
     read = bundle.read()
-    assert (read.network, read.trunk, read.dimensions) == ("SmallNet", "shufflenet_v2_x1_0", 512)
-    assert read.preprocessing.resize == (128, 128)
+    assert (read.network, read.trunk, read.dimensions) == ("AspectNet", "gridnet", 512)
+    assert read.preprocessing.resize == (112, 112)
     assert read.preprocessing.pad_to_square == (255, 255, 255)
     assert read.file.sha256 == hashlib.sha256(bundle.BUNDLED.read_bytes()).hexdigest()
 

@@ -118,7 +118,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("loss", ["softmax", "hinge"])
 def test_two_processes_learn_as_one(data, tmp_path, loss):
-    options = ["--column", "shape", "--loss", loss, "--epochs", "20"]
+    # Mined negatives follow the network, and so would make small differences large.
+    options = ["--column", "shape", "--loss", loss, "--mining", "random", "--epochs", "20"]
     train(tmp_path / "one", data, *options)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
@@ -159,7 +160,7 @@ def test_it_starts_from_a_bundle_whose_classes_were_others(data, tmp_path):
     assert before.colour_prototypes.shape == (len(shapes.COLOURS), 8)
     assert after.kind_prototypes.shape == (len(shapes.COLOURS), 24)
     assert after.colour_prototypes is None
-    assert after.kind_prototypes.norm(dim=1).tolist() == pytest.approx([8] * 3, rel=1e-3)
+    assert after.kind_prototypes.norm(dim=1).tolist() == pytest.approx([16] * 3, rel=1e-3)
     assert "from encoder.safetensors" in (tmp_path / "second" / "encoder.md").read_text()
     assert figures(lines)
 
