@@ -41,10 +41,14 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000, help="Of all clients together.")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2, help="Processes of gunicorn.")
+    parser.add_argument("--threads", type=int, default=4, help="Of each process.")
     parser.add_argument("--json", action="store_true", help="Print JSON in place of the table.")
     options = parser.parse_args()
     each, half = options.requests // options.clients, options.clients // 2
-    with home.loaded(), home.served(workers=options.workers, threads=4) as (address, pid):
+    with (
+        home.loaded(),
+        home.served(workers=options.workers, threads=options.threads) as (address, pid),
+    ):
         run(address, 5, honest=half, hostile=0)
         before = processes(pid)
         quiet, _ = run(address, each, honest=half, hostile=0)
