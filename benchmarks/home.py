@@ -37,15 +37,17 @@ from django.db import connection
 from example_shop import folders
 
 PATIENCE_SECONDS = 60
+THREADS = 1
+"""Of torch in each process of the server."""
 # As a shop would serve it: connections that stay, a torch thread a process, a process a core. No
 # limit on how often one address may ask, since the load comes from few.
-SETTINGS = """
+SETTINGS = f"""
 from example_shop.settings import *
 DATABASES["default"]["CONN_MAX_AGE"] = 60
-CARDIGAN_RECO["ENCODERS"]["default"]["OPTIONS"] = {"threads": 1}
-CARDIGAN_RECO["SEARCH"] = {"CONCURRENT": 1, "WAIT_SECONDS": 3}
+CARDIGAN_RECO["ENCODERS"]["default"]["OPTIONS"] = {{"threads": {THREADS}}}
+CARDIGAN_RECO["SEARCH"] = {{"CONCURRENT": 1, "WAIT_SECONDS": 3}}
 INSTALLED_APPS = [*INSTALLED_APPS, "rest_framework"]
-REST_FRAMEWORK = {"DEFAULT_THROTTLE_RATES": {"photo_search": None, "similar": None}}
+REST_FRAMEWORK = {{"DEFAULT_THROTTLE_RATES": {{"photo_search": None, "similar": None}}}}
 ROOT_URLCONF = "served_urls"
 """
 URLS = """

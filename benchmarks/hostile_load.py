@@ -13,6 +13,7 @@ import argparse
 import io
 import itertools
 import json
+import multiprocessing
 import random
 import socket
 import statistics
@@ -22,7 +23,8 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -82,15 +84,27 @@ def main() -> None:
 
 
 def run(address: str, each: int, *, honest: int, hostile: int) -> tuple[list[Answer], list[Answer]]:
-    """Returns the answers to the honest and to the hostile clients, all at once."""
-    answers: tuple[list[Answer], list[Answer]] = ([], [])
+    """Returns the answers to the honest and to the hostile clients, all at once.
+
+    Either kind has a process of its own, so that one kind's clients don't hold the other's up.
+    """
     photos = [path.read_bytes() for path in sorted((folders.CATALOGUE / "street").glob("*.jpg"))]
+    # Forked, since a new interpreter would set up a database; the children use sockets alone.
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        waiting = [
+            pool.submit(group, client, count, address, each, photos)
+            for client, count in ((shop, honest), (attack, hostile))
+        ]
+        return waiting[0].result(), waiting[1].result()
+
+
+def group(
+    client: Callable[..., None], count: int, address: str, each: int, photos: list[bytes]
+) -> list[Answer]:
+    answers: list[Answer] = []
     threads = [
-        threading.Thread(target=shop, args=(address, each, photos, seed, answers[0]))
-        for seed in range(honest)
-    ] + [
-        threading.Thread(target=attack, args=(address, each, photos, seed, answers[1]))
-        for seed in range(hostile)
+        threading.Thread(target=client, args=(address, each, photos, seed, answers))
+        for seed in range(count)
     ]
     for thread in threads:
         thread.start()

@@ -63,6 +63,8 @@ def compare(photo: bytes, address: str, count: int) -> dict[str, float]:
 
     import torch
 
+    torch.set_num_threads(home.THREADS)  # As many as each process of the server.
+
     def bare() -> None:
         with torch.inference_mode():
             network(tensor)

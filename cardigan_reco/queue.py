@@ -145,16 +145,18 @@ def _lease(
 ) -> list[Claim]:
     token = uuid.uuid4()
     with connections[using].cursor() as cursor:
+        # Materialised: as a subquery a plan may run it again for each row, past the limit.
         cursor.execute(
             f"""
+            WITH chosen AS MATERIALIZED (
+                SELECT id AS chosen_id FROM {TABLE} WHERE collection = %s AND {condition}
+                ORDER BY {order} LIMIT %s FOR UPDATE SKIP LOCKED)
             UPDATE {TABLE} SET state = 'leased', attempts = attempts + 1, lease_token = %s,
                 lease_expires_at = clock_timestamp() + make_interval(secs => %s)
-            WHERE id IN (
-                SELECT id FROM {TABLE} WHERE collection = %s AND {condition}
-                ORDER BY {order} LIMIT %s FOR UPDATE SKIP LOCKED)
+            FROM chosen WHERE id = chosen_id
             RETURNING id, source_pk, version, attempts
             """,
-            [token, conf.current().lease_seconds, embedding._meta.label_lower, limit],
+            [embedding._meta.label_lower, limit, token, conf.current().lease_seconds],
         )
         return [
             Claim(id, source_pk, version, attempts, token)

