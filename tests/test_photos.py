@@ -126,7 +126,8 @@ class TestInAWorker:
         photos.encode(jpeg(RED), encoder="default")
         with Redis(port=redis.port) as client:
             keys = [key.decode() for key in client.scan_iter()]
-        assert not [key for key in keys if "_kombu" not in key]
+        # "cardigan" has wake-ups for other workers, of saves in earlier tests.
+        assert not [key for key in keys if "_kombu" not in key and key != "cardigan"]
 
     def test_without_a_worker_it_is_busy_in_time(self, settings: Settings) -> None:
         searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=0.3)

@@ -34,6 +34,20 @@ def expire_leases() -> None:
     EncodingRequest.objects.filter(state="leased").update(lease_expires_at="2000-01-01T00:00Z")
 
 
+def test_no_plan_takes_more_than_the_limit() -> None:
+    mark(1, 2, 3, 4, 5)
+    with connection.cursor() as cursor:
+        # A subquery in place of the CTE would now be run again for each row, and take all five.
+        for step in ("hashjoin", "mergejoin", "hashagg", "sort", "material"):
+            cursor.execute(f"SET enable_{step} = off")
+    try:
+        assert len(claim(limit=1)) == 1
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET ALL")
+    assert len(claim(limit=3)) == 3
+
+
 def test_claims_are_oldest_first_and_belong_to_one() -> None:
     mark(1)
     mark(2)

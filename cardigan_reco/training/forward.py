@@ -66,6 +66,8 @@ class Forward:
 
     def encode_together(self, network: nn.Module, rows: Rows, *, side: int) -> NDArray[np.float32]:
         """Returns what `encode()` does, to all processes, each of which computes its share."""
+        if len(rows) < self._processes.count:
+            return self.encode(network, rows, side=side)
         own = self.encode(network, self._processes.deal(rows), side=side)
         return np.concatenate(self._processes.collect(own))[self._processes.order(len(rows))]
 

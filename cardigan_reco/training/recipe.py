@@ -45,7 +45,7 @@ class Recipe:
     """Source -> how often its pictures are drawn, against 1 for others."""
     epochs: int = 20
     """An epoch draws as many pictures, or deals as many triplets, as there are."""
-    batch_size: int = 132
+    batch_size: int = 144
     """Pictures in a step, over all processes; it divides by 6 times their number."""
     sizes: tuple[int, ...] = (64, 64, 80, 96, 112)
     """Input sides in pixels, each for an equal share of the run."""

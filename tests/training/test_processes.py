@@ -7,7 +7,11 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
+from cardigan_reco.training.forward import Forward
 from cardigan_reco.training.processes import Processes
+from cardigan_reco.training.recipe import Recipe
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -19,3 +23,19 @@ def test_what_is_dealt_comes_back_in_order(count: int, rows: int) -> None:
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
     for process in processes:
         assert np.concatenate(dealt)[process.order(rows)].tolist() == numbers.tolist()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 8])
+def test_the_default_batch_can_be_dealt(count: int) -> None:
+    assert Recipe().batch_size % (6 * count) == 0
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_fewer_pictures_than_processes_are_encoded_by_each(rank: int) -> None:
+    pictures = np.full((3, 8, 8, 4), 200, np.uint8)
+    forward = Forward(
+        pictures, device=torch.device("cpu"), precision="fp32", processes=Processes(rank, 2)
+    )
+    network = torch.nn.Flatten()
+    vectors = forward.encode_together(network, np.array([2]), side=4)
+    assert vectors.shape == (1, 3 * 4 * 4)
