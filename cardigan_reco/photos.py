@@ -127,7 +127,8 @@ def _exchange(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Ph
         with app.connection_for_write() as connection:
             producer = app.amqp.Producer(connection, auto_declare=False)
             app.amqp.send_task_message(producer, TASK, message, queue=setting.queue, retry=False)
-        # Not result.get(): its listener gives up for good on a Redis that was away (celery #5919).
+        # Not result.get(): its listener tries for 20 s to find a Redis that went away, whatever the
+        # timeout, and then says that Celery must be restarted (celery #5921).
         while not result.ready() and time.monotonic() < deadline:
             time.sleep(_LOOKS_EVERY_SECONDS)
         state, value = result.state, result.result

@@ -32,7 +32,11 @@ _ERRORS = {
     400: [
         ("invalid_image", "The picture has 4 x 4 pixels. Each side needs at least 8."),
         ("unsupported_format", "This is GIF. Save the picture as JPEG, PNG or WebP."),
-        ("too_many_pixels", "The picture has 9000 x 9000 pixels, more than the 25000000 that are "),
+        (
+            "too_many_pixels",
+            "The picture has 9000 x 9000 pixels, more than the 25000000 that are allowed. Make it "
+            "smaller.",
+        ),
         ("unknown_filter", "Filter 'colr' is unknown. Choices are: category, max_price."),
         ("invalid_filter", "Filter 'max_price' can't be 'NaN'."),
         ("invalid", "limit must be a whole number from 1 to 100, got '-1'."),

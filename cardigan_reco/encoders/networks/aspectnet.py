@@ -18,8 +18,8 @@ SETTLED = ("kind", "colour")
 """Aspects whose parts are settled between the classes that they learned; designs are too many."""
 UNKNOWN, KNOWN = 0.3, 0.6
 """Cosines to the nearest class: up to the first a part stays as it is, from the second on it is
-settled. Half of the pictures of goods that the bundled encoder never saw are below 0.37, half of
-those of the kinds that it learned above 0.67."""
+settled. The bundled encoder's median is 0.37 for goods of other shops, which it never saw, 0.50 for
+groceries and 0.68 for clothes, of which it learned others."""
 
 
 class AspectNet(nn.Module):
