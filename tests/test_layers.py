@@ -25,7 +25,7 @@ LAYERS = [
     ["encoders", "fields", "querysets"],
     ["models", "training"],
     ["collection", "database", "queue"],
-    ["encoding", "neighbours", "overview", "photos"],
+    ["duplicates", "encoding", "neighbours", "overview", "photos"],
     ["search", "recommendations"],
     ["doorbell", "tasks"],
     ["signals"],

@@ -1,0 +1,1 @@
+"""Listings entered twice: found, explained, judged, merged."""

@@ -1,0 +1,53 @@
+"""How a shop's listings are read, compared and merged: what a shop subclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from django.db.models import Model, QuerySet
+
+from cardigan_reco.models import Embedding
+
+
+class Listings:
+    """The shop's side of the report of duplicates; every part of it is optional.
+
+    The fields are lookups from an item, such as "name" or "category__name".
+    """
+
+    title_field: ClassVar[str | None] = None
+    brand_field: ClassVar[str | None] = None
+    price_field: ClassVar[str | None] = None
+    sku_field: ClassVar[str | None] = None
+    category_field: ClassVar[str | None] = None
+    """Filters the report."""
+    tenant_field: ClassVar[str | None] = None
+    """Listings of different tenants are never compared."""
+    parent_field: ClassVar[str | None] = None
+    """Listings of one parent are variants, and never compared, with each other or with it."""
+    shown_fields: ClassVar[Sequence[str]] = ()
+    """What the report shows of a listing beside its pictures, differences highlighted."""
+
+    def __init__(self, embedding: type[Embedding]) -> None:
+        self.embedding = embedding
+
+    def queryset(self) -> QuerySet[Any]:
+        """Returns the items that are compared: by default all of them."""
+        return self.embedding.item_model()._default_manager.all()
+
+    def may_compare(self, first: Model, second: Model) -> bool:
+        """Returns whether two items may be duplicates at all, beyond tenant and parent."""
+        return True
+
+    def merge_listings(self, survivor: Model, duplicates: Sequence[Model]) -> None:
+        """Merges `duplicates` into `survivor`, all of them locked, in the caller's transaction.
+
+        Without it, the report only marks listings as confirmed.
+        """
+        raise NotImplementedError
+
+    @property
+    def can_merge(self) -> bool:
+        """Whether the shop says how to merge."""
+        return type(self).merge_listings is not Listings.merge_listings
