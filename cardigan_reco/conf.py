@@ -234,6 +234,10 @@ def _dict_of(
     return rule
 
 
+def _duplicates(value: object) -> str | None:
+    return None if value is None else _dict_of(_DUPLICATES_RULES)(value)
+
+
 _RULES: dict[str, Callable[[object], str | None]] = {
     "ENCODERS": _encoders,
     "COLLECTIONS": _collections,
@@ -250,7 +254,7 @@ _RULES: dict[str, Callable[[object], str | None]] = {
     "EXACT_ROWS": _positive,
     "SEARCH_TIMEOUT_SECONDS": _seconds,
     "SEARCH": _dict_of(_SEARCH_RULES),
-    "DUPLICATES": _dict_of(_DUPLICATES_RULES),
+    "DUPLICATES": _duplicates,
 }
 
 
