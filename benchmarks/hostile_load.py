@@ -23,7 +23,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -36,6 +36,8 @@ from example_shop import folders
 
 Answer = tuple[int, float]
 """Status, 0 for none, and seconds."""
+Sent = tuple[bytes, str | None, str]
+"""A body, what it calls itself (None: sent in half), and a query string."""
 
 
 def main() -> None:
@@ -89,23 +91,20 @@ def run(address: str, each: int, *, honest: int, hostile: int) -> tuple[list[Ans
     Either kind has a process of its own, so that one kind's clients don't hold the other's up.
     """
     photos = [path.read_bytes() for path in sorted((folders.CATALOGUE / "street").glob("*.jpg"))]
+    # All that is sent is made before the first request: bombs take seconds of these same cores.
+    kinds = [
+        [shopping(random.Random(seed), photos, each) for seed in range(honest)],
+        [attacks(random.Random(seed), photos, each) for seed in range(hostile)],
+    ]
     # Forked, since a new interpreter would set up a database; the children use sockets alone.
     with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
-        waiting = [
-            pool.submit(group, client, count, address, each, photos)
-            for client, count in ((shop, honest), (attack, hostile))
-        ]
+        waiting = [pool.submit(group, address, plans) for plans in kinds]
         return waiting[0].result(), waiting[1].result()
 
 
-def group(
-    client: Callable[..., None], count: int, address: str, each: int, photos: list[bytes]
-) -> list[Answer]:
+def group(address: str, plans: list[list[Sent]]) -> list[Answer]:
     answers: list[Answer] = []
-    threads = [
-        threading.Thread(target=client, args=(address, each, photos, seed, answers))
-        for seed in range(count)
-    ]
+    threads = [threading.Thread(target=client, args=(address, plan, answers)) for plan in plans]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -113,25 +112,26 @@ def group(
     return answers
 
 
-def shop(address: str, each: int, photos: list[bytes], seed: int, answers: list[Answer]) -> None:
-    chosen = random.Random(seed)
-    for _ in range(each):
-        answers.append(post(address, chosen.choice(photos), "image/jpeg"))
+def shopping(chosen: random.Random, photos: list[bytes], each: int) -> list[Sent]:
+    return [(chosen.choice(photos), "image/jpeg", "") for _ in range(each)]
 
 
-def attack(address: str, each: int, photos: list[bytes], seed: int, answers: list[Answer]) -> None:
-    chosen = random.Random(seed)
+def attacks(chosen: random.Random, photos: list[bytes], each: int) -> list[Sent]:
     kinds = list(hostile(chosen, chosen.choice(photos)))
     chosen.shuffle(kinds)
-    for body, content_type, query in itertools.islice(itertools.cycle(kinds), each):
+    return list(itertools.islice(itertools.cycle(kinds), each))
+
+
+def client(address: str, plan: list[Sent], answers: list[Answer]) -> None:
+    for body, content_type, query in plan:
         if content_type is None:
             answers.append(hang_up(address, body))
         else:
             answers.append(post(address, body, content_type, query))
 
 
-def hostile(chosen: random.Random, photo: bytes) -> Iterator[tuple[bytes, str | None, str]]:
-    """Yields bodies, what they call themselves (None: sent in half), and a query string."""
+def hostile(chosen: random.Random, photo: bytes) -> Iterator[Sent]:
+    """Yields what `traps.md` lists, as far as it can be sent."""
     jpeg, form = "image/jpeg", "multipart/form-data; boundary=x"
     mutated = bytearray(photo)
     for _ in range(20):

@@ -6,9 +6,11 @@ only that of a new picture travels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,11 +35,13 @@ SELECTIVE_SHARE = 0.15
 """Up to CARDIGAN_RECO["EXACT_ROWS"], only a filter that leaves less of the table is worth that."""
 MAX_EXACT_ROWS = 200_000
 """Beyond this, a page that stays short is better than a scan of the table."""
+ESTIMATED_EVERY_SECONDS = 10
+"""How long an estimate of a filter's rows is believed; a wrong one costs time, no rows."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """A statement that yields vectors and their encoder versions: what to look around."""
+    """A statement and its parameters; what is looked around yields vectors and their versions."""
 
     sql: str
     parameters: Sequence[Any]
@@ -48,9 +52,16 @@ def stored(rows: QuerySet[Any]) -> Query:
     return Query(*_compile(rows.values_list("vector", "encoder_version_id")))
 
 
-def given(vector: NDArray[np.float32], version: EncoderVersion) -> Query:
-    """Returns the query for a vector (dimensions,) of length 1, made by that encoder version."""
-    return Query("SELECT %s::halfvec, %s::bigint", [HalfVector(vector).to_text(), version.pk])
+def given(vector: NDArray[np.float32], *, encoder: str, fingerprint: str) -> Query:
+    """Returns the query for a vector (dimensions,) of length 1, made by that encoder's version.
+
+    One that has made no vectors yet finds nothing.
+    """
+    table = EncoderVersion._meta.db_table
+    return Query(
+        f"SELECT %s::halfvec, id FROM {table} WHERE encoder = %s AND fingerprint = %s",
+        [HalfVector(vector).to_text(), encoder, fingerprint],
+    )
 
 
 @dataclass(frozen=True)
@@ -75,24 +86,28 @@ def nearest(
     """Returns the `limit` items of `candidates` nearest to any of the vectors of `query`.
 
     One match an item, nearest first, compared within one encoder version only. `excluded` holds
-    primary keys of items. Takes at most eight statements, whatever the number of pictures.
+    primary keys of items. The number of statements doesn't grow with that of the pictures.
     """
     path = embedding.item_path()
     rows = (
         EmbeddingQuerySet(embedding, using=using)
         .filter(**{f"{path}__in": _keys(candidates)})
-        .exclude(**{f"{path}__in": list(excluded)})
         .annotate(item_pk=F(path))
     )
+    # Left out here, not in SQL, so that all shelves of a shop are one statement to _expected().
+    unwanted = {embedding.item_model()._meta.pk.to_python(pk) for pk in excluded}
+    wanted = limit + len(unwanted)
     try:
-        with _settings(using, limit * PICTURES_PER_ITEM):
-            return _search(rows, query, limit)
+        with _settings(using, wanted * PICTURES_PER_ITEM):
+            matches = _search(rows, query, wanted)
     except EmptyResultSet:  # candidates.none() and the like have no SQL.
         return []
+    return [match for match in matches if match.item_pk not in unwanted][:limit]
 
 
 def _search(rows: EmbeddingQuerySet, query: Query, limit: int) -> list[Match]:
-    expected = _expected(rows)
+    allowed = Query(*_compile(rows.values_list("item_pk", "pk", "encoder_version_id", "vector")))
+    expected = _expected(allowed, rows.db)
     if not _are_few(rows, expected):
         for pictures in (PICTURES_PER_ITEM, PICTURES_PER_ITEM**2):
             found = _by_index(rows, query, limit * pictures, limit)
@@ -100,7 +115,7 @@ def _search(rows: EmbeddingQuerySet, query: Query, limit: int) -> list[Match]:
                 return found
         if expected > MAX_EXACT_ROWS:
             return found
-    return _exactly(rows, query, limit)
+    return _exactly(allowed, query, limit, rows.db)
 
 
 def _by_index(rows: EmbeddingQuerySet, query: Query, count: int, limit: int) -> list[Match]:
@@ -120,19 +135,17 @@ def _by_index(rows: EmbeddingQuerySet, query: Query, count: int, limit: int) -> 
     )
 
 
-def _exactly(rows: EmbeddingQuerySet, query: Query, limit: int) -> list[Match]:
+def _exactly(allowed: Query, query: Query, limit: int, using: str) -> list[Match]:
     """Compares all allowed pictures; OFFSET 0 keeps the planner from taking the index instead."""
-    allowed = rows.values_list("item_pk", "pk", "encoder_version_id", "vector")
-    allowed_sql, allowed_parameters = _compile(allowed)
     return _best(
         f"""cardigan_query JOIN LATERAL (
             SELECT item, source, vector <#> cardigan_query.vector AS distance
-            FROM ({allowed_sql} OFFSET 0) AS allowed (item, source, version, vector)
+            FROM ({allowed.sql} OFFSET 0) AS allowed (item, source, version, vector)
             WHERE version = cardigan_query.version) AS near ON true""",
-        allowed_parameters,
+        allowed.parameters,
         query,
         limit,
-        rows.db,
+        using,
     )
 
 
@@ -169,10 +182,19 @@ def _are_few(rows: EmbeddingQuerySet, expected: int) -> bool:
         return bool(expected <= SELECTIVE_SHARE * cursor.fetchone()[0])
 
 
-def _expected(rows: EmbeddingQuerySet) -> int:
-    """Returns the planner's estimate of the allowed rows, at the price of a plan."""
-    sql, parameters = _compile(rows.values_list("pk"))
-    with connections[rows.db].cursor() as cursor:
+def _expected(allowed: Query, using: str) -> int:
+    """Returns the planner's estimate of the allowed rows, some seconds old at most."""
+    now = int(time.monotonic() / ESTIMATED_EVERY_SECONDS)
+    try:
+        return _estimate(allowed.sql, tuple(allowed.parameters), using, now)
+    except TypeError:  # A parameter that can't be hashed, such as a list.
+        return _estimate.__wrapped__(allowed.sql, allowed.parameters, using, now)
+
+
+@lru_cache(maxsize=256)
+def _estimate(sql: str, parameters: Sequence[Any], using: str, now: int) -> int:
+    """Asks the planner, at the price of a plan."""
+    with connections[using].cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
         return int(cursor.fetchone()[0][0]["Plan"]["Plan Rows"])
 
@@ -198,17 +220,26 @@ def _settings(using: str, count: int) -> Iterator[None]:
     }
     nested = connections[using].in_atomic_block
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        # The cast loads pgvector, without which its settings are unknown to a new connection.
-        cursor.execute("SELECT '[1]'::vector, " + ", ".join(["current_setting(%s)"] * 3), [*wanted])
-        _vector, *previous = cursor.fetchone()
+        previous = _current(cursor, wanted) if nested else {}
         _set(cursor, wanted)
         yield
         if nested:
-            _set(cursor, dict(zip(wanted, previous, strict=True)))
+            _set(cursor, previous)
+
+
+# The cast loads pgvector, without which its settings are unknown to a new connection.
+_LOAD = "SELECT '[1]'::vector, "
+
+
+def _current(cursor: Any, names: Iterable[str]) -> dict[str, str]:
+    names = list(names)
+    cursor.execute(_LOAD + ", ".join(["current_setting(%s)"] * len(names)), names)
+    _vector, *values = cursor.fetchone()
+    return dict(zip(names, values, strict=True))
 
 
 def _set(cursor: Any, values: Mapping[str, str]) -> None:
     cursor.execute(
-        "SELECT " + ", ".join(["set_config(%s, %s, true)"] * len(values)),
+        _LOAD + ", ".join(["set_config(%s, %s, true)"] * len(values)),
         [part for pair in values.items() for part in pair],
     )

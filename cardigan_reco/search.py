@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from . import collection as collections
 from . import neighbours, photos
 from .images import Crop, Readable
-from .models import Embedding, EncoderVersion
+from .models import Embedding
 
 MAX_LIMIT = 100
 
@@ -40,16 +40,9 @@ def by_image(
     within = embedding.candidates() if within is None else within
     _check(embedding, within, limit, offset, min_similarity)
     photo = photos.encode(picture, encoder=embedding.encoder, crop=crop)
-    version = (
-        EncoderVersion.objects.using(within.db)
-        .filter(encoder=embedding.encoder, fingerprint=photo.fingerprint)
-        .first()
-    )
-    if version is None:  # This encoder has made no vectors yet.
-        return []
     return items(
         embedding,
-        neighbours.given(photo.vector, version),
+        neighbours.given(photo.vector, encoder=embedding.encoder, fingerprint=photo.fingerprint),
         within=within,
         limit=limit,
         offset=offset,

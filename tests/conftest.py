@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from PIL import Image
 from pytest_django import Settings
 
-from cardigan_reco import collection, encoding
+from cardigan_reco import collection, encoding, neighbours
 from cardigan_reco.encoding import Summary
 from tests import celery  # noqa: F401  The app of the tests, before any task is sent.
 from tests.processes import RedisServer
@@ -36,6 +36,12 @@ def jpeg(colour: Colour = RED, side: int = 64) -> bytes:
 def media(settings: Settings, tmp_path: Path) -> Path:
     settings.MEDIA_ROOT = str(tmp_path / "media")
     return tmp_path / "media"
+
+
+@pytest.fixture(autouse=True)
+def fresh_estimates() -> None:
+    """What the planner said of another test's table may hold for some seconds."""
+    neighbours._estimate.cache_clear()
 
 
 AddProduct = Callable[..., Product]

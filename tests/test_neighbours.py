@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from django.db import connection
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker
 
 from cardigan_reco import neighbours
 from cardigan_reco.models import EncoderVersion
@@ -108,7 +108,7 @@ class TestSearch:
     def test_a_wrong_estimate_costs_time_but_no_rows(
         self, catalogue: np.ndarray, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(neighbours, "_expected", lambda rows: 20_000)
+        monkeypatch.setattr(neighbours, "_expected", lambda allowed, using: 20_000)
         product = Product.objects.get(pk=1)
         items = similar_to(product, within=Product.objects.filter(shelf=0), limit=20)
         exact = nearest_products(catalogue, 1, lambda n: n % 100 == 0)[:20]
@@ -118,8 +118,8 @@ class TestSearch:
         seen = []
         original = neighbours._expected
 
-        def watch(rows):  # type: ignore[no-untyped-def]
-            seen.append(original(rows))
+        def watch(allowed: neighbours.Query, using: str) -> int:
+            seen.append(original(allowed, using))
             return seen[-1]
 
         with pytest.MonkeyPatch.context() as patch:
@@ -129,3 +129,14 @@ class TestSearch:
         assert seen[0] > 15_000
         assert re.fullmatch(r"\d+", str(seen[1]))
         assert seen[1] < 1_000
+
+
+def test_an_estimate_is_asked_for_once_in_a_while(
+    django_assert_num_queries: DjangoAssertNumQueries, db: None
+) -> None:
+    everything = neighbours.Query("SELECT 1 WHERE %s", [True])
+    with django_assert_num_queries(1):
+        assert [neighbours._expected(everything, "default") for _ in range(3)] == [1, 1, 1]
+    with django_assert_num_queries(1):  # A list can't be remembered.
+        any_of = neighbours.Query("SELECT 1 WHERE 1 = ANY(%s)", [[1, 2]])
+        assert neighbours._expected(any_of, "default") == 1

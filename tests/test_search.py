@@ -110,8 +110,10 @@ def test_the_number_of_queries_does_not_grow(shop: dict[str, Product]) -> None:
 def test_no_vector_is_read(shop: dict[str, Product]) -> None:
     with CaptureQueriesContext(connection) as queries:
         search.by_image(jpeg(RED))
-    selected = [query["sql"].partition("FROM")[0] for query in queries]
-    assert not any('"vector"' in columns for columns in selected if "cardigan_query" not in columns)
+    answers = [query["sql"] for query in queries if not query["sql"].startswith("EXPLAIN")]
+    selected = [sql.partition("FROM")[0] for sql in answers if "cardigan_query" not in sql]
+    assert len(selected) >= 2
+    assert not any('"vector"' in columns for columns in selected)
 
 
 @pytest.mark.parametrize(
