@@ -66,6 +66,8 @@ def loaded() -> Iterator[None]:
         file = folders.CATALOGUE / "catalogue.csv"
         call_command("load_catalogue", str(folders.CATALOGUE), str(file), verbosity=0)
         call_command("encode_images", verbosity=0)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")  # As autovacuum will have done in a shop that runs.
         yield
     finally:
         connection.creation.destroy_test_db(database, verbosity=0)

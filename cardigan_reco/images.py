@@ -190,7 +190,11 @@ def _to_rgb(image: Image.Image, min_side: int | None, *, inverted: bool) -> Imag
         strip = image.crop((0, top, width, min(top + rows, height)))
         if strip.mode == "CMYK" and inverted:
             strip = ImageChops.invert(strip)
-        copy.paste(_flatten(strip).reduce(factor), (0, top // factor))
+        if strip.mode == "L" and not strip.has_transparency_data:  # A third of RGB's work.
+            strip = strip.reduce(factor)
+        else:
+            strip = _flatten(strip).reduce(factor)
+        copy.paste(strip, (0, top // factor))
     return copy
 
 
