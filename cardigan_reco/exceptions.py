@@ -61,8 +61,26 @@ class InvalidFilter(InvalidRequest):
     code = "invalid_filter"
 
 
+class Conflict(CardiganError):
+    """What a person saw has changed since, so that what they decided on it was not done."""
+
+    code = "conflict"
+
+
+class IndexProblem(CardiganError):
+    """An index can't be built, or not be measured."""
+
+
+class CaptureError(CardiganError):
+    """Triggers can't be installed or removed."""
+
+
 class EncoderError(CardiganError):
     """An encoder can't be built or run: weights missing, network unknown, device absent."""
+
+
+class DeviceLost(EncoderError):
+    """The accelerator failed. Nothing in this process can use it again: start another."""
 
 
 class InvalidVectors(EncoderError):

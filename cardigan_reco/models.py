@@ -211,10 +211,21 @@ class CopyDescriptor(models.Model):
     mirrored_bits = models.BigIntegerField(_("perceptual hash of the mirrored picture"))
     data = models.BinaryField(_("details"))
     """What `copies.compare()` reads; see there."""
+    made_at = models.DateTimeField(_("made at"), db_default=Now())
 
     class Meta:
         verbose_name = _("copy descriptor")
         verbose_name_plural = _("copy descriptors")
+        # Hashes that differ in up to three bits agree in one of these bands. What else a search
+        # reads is beside them, since the rows themselves are long.
+        indexes = [
+            models.Index(
+                models.F("bits").bitrightshift(16 * band).bitand(65535),
+                name=f"cardigan_reco_copy_band{band}",
+                include=["bits", "digest"],
+            )
+            for band in range(4)
+        ]
 
     def __str__(self) -> str:
         return self.digest[:8]
@@ -225,11 +236,23 @@ class DuplicateCheck(models.Model):
 
     collection = models.CharField(_("collection"), max_length=150)
     source_pk = models.CharField(_("source"), max_length=255)
+    item_pk = models.CharField(_("listing"), max_length=255)
     digest = models.CharField(_("digest"), max_length=64)
     encoder_version = models.ForeignKey(
         EncoderVersion, models.CASCADE, related_name="+", verbose_name=_("encoder version")
     )
-    checked_at = models.DateTimeField(_("checked at"), db_default=Now())
+    level = models.FloatField(_("level"), null=True)
+    """Mean similarity of the pictures around it; None: there are none."""
+    shared = models.ForeignKey(
+        "SharedPicture",
+        models.SET_NULL,
+        null=True,
+        related_name="checks",
+        verbose_name=_("shared picture"),
+    )
+    """None: the picture speaks for its listing."""
+    checked_at = models.DateTimeField(_("checked at"), null=True, db_default=Now())
+    """None: it is to be compared again."""
 
     class Meta:
         verbose_name = _("duplicate check")
@@ -238,6 +261,9 @@ class DuplicateCheck(models.Model):
             models.UniqueConstraint(
                 fields=["collection", "source_pk"], name="cardigan_reco_check_unique"
             )
+        ]
+        indexes = [
+            models.Index(fields=["collection", "digest"], name="cardigan_reco_check_digest"),
         ]
 
     def __str__(self) -> str:
@@ -313,6 +339,7 @@ class DuplicateGroup(models.Model):
     class Meta:
         verbose_name = _("duplicate listing")
         verbose_name_plural = _("duplicate listings")
+        permissions = [("merge_duplicategroup", "Can merge duplicate listings")]
         indexes = [
             models.Index(
                 fields=["collection", "state", "-probability", "id"],
@@ -339,7 +366,7 @@ class DuplicatePair(models.Model):
         related_name="pairs",
         verbose_name=_("group"),
     )
-    """None: dismissed, or below what is reported."""
+    """Dismissed pairs have groups of their own, apart from the others. None: not grouped yet."""
     first_pk = models.CharField(_("first listing"), max_length=255)
     second_pk = models.CharField(_("second listing"), max_length=255)
     """The items' primary keys as text, the first before the second in the order of the keys."""
@@ -374,6 +401,11 @@ class DuplicatePair(models.Model):
             models.Index(
                 fields=["collection", "state", "-probability", "id"],
                 name="cardigan_reco_pair_report",
+            ),
+            models.Index(
+                fields=["reviewed_at"],
+                condition=models.Q(reviewed_at__isnull=False),
+                name="cardigan_reco_pair_reviewed",
             ),
         ]
 

@@ -9,10 +9,15 @@ from django.db.models import QuerySet
 
 from . import collection as collections
 from . import neighbours, photos
+from .duplicates import families
 from .images import Crop, Readable
 from .models import Embedding
 
 MAX_LIMIT = 100
+SPARE = 4
+"""Matches beyond those that are wanted, in place of listings of one thing: of more, a second search
+is made.
+"""
 
 
 def by_image(
@@ -63,19 +68,40 @@ def items(
     """Returns the items of `within` that are nearest to `query`, each with `similarity` and
     `matched_source`.
 
+    Of listings that were confirmed as one thing, only the nearest is there; none, if one of them is
+    `excluded`, the primary keys of items that are left out.
+
     Raises TypeError and ValueError as `by_image()` and `recommendations.similar_to()` say.
     """
     _check(embedding, within, limit, offset, min_similarity)
-    matches = neighbours.nearest(
-        embedding,
-        query,
-        candidates=within,
-        excluded=excluded,
-        limit=offset + limit,
-        using=within.db,
-    )
+    matches = _distinct(embedding, query, within, excluded, offset + limit)
     near_enough = [match for match in matches[offset:] if match.similarity >= min_similarity]
     return _hydrate(embedding, near_enough, within)
+
+
+def _distinct(
+    embedding: type[Embedding],
+    query: neighbours.Query,
+    within: QuerySet[Any],
+    excluded: Sequence[Any],
+    limit: int,
+) -> list[neighbours.Match]:
+    """Returns the nearest `limit` matches of different things."""
+    wanted = limit + (SPARE if families.are_known(embedding) else 0)
+    while True:
+        matches = neighbours.nearest(
+            embedding,
+            query,
+            candidates=within,
+            excluded=excluded,
+            limit=wanted,
+            using=within.db,
+        )
+        found = {match.item_pk: match for match in matches}
+        kept = families.distinct(embedding, list(found), besides=excluded, using=within.db)
+        if len(kept) >= limit or len(matches) < wanted:
+            return [found[pk] for pk in kept[:limit]]
+        wanted = limit + SPARE + 2 * (len(matches) - len(kept))
 
 
 def _hydrate(

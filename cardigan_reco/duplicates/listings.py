@@ -6,8 +6,22 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db.models import Model, QuerySet
+from django.utils.module_loading import import_string
 
+from cardigan_reco import collection, conf
 from cardigan_reco.models import Embedding
+
+
+def current() -> Listings | None:
+    """Returns the listings that CARDIGAN_RECO["DUPLICATES"] names; None where it is not set.
+
+    Raises LookupError for an unknown collection, and ImportError for a path that leads nowhere.
+    """
+    settings = conf.current().duplicate_listings
+    if settings is None:
+        return None
+    listings: Listings = import_string(settings.listings)(collection.serving(settings.collection))
+    return listings
 
 
 class Listings:
@@ -43,9 +57,12 @@ class Listings:
     def merge_listings(self, survivor: Model, duplicates: Sequence[Model]) -> None:
         """Merges `duplicates` into `survivor`, all of them locked, in the caller's transaction.
 
-        Without it, the report only marks listings as confirmed.
+        `duplicates` are in the order of their keys. What it raises undoes all of it. Without it,
+        the report only marks listings as confirmed.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} has no merge_listings(), which says how the shop merges."
+        )
 
     @property
     def can_merge(self) -> bool:

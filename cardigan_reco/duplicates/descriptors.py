@@ -1,0 +1,108 @@
+"""The copy descriptors of pictures, made from their files where they are missing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from cardigan_reco import conf, copies, images
+from cardigan_reco.copies import Descriptor
+from cardigan_reco.exceptions import ImageError
+from cardigan_reco.models import CopyDescriptor
+
+from .pending import Picture
+from .pictures import Pictures
+
+
+class Trouble(StrEnum):
+    """Why a picture can't be compared now."""
+
+    CHANGED = "changed"
+    """Its file isn't the one that was encoded: it waits for its encoding."""
+    MISSING = "missing"
+    """Its file isn't there."""
+    REFUSED = "refused"
+    """Its file is not a usable picture."""
+    UNREADABLE = "unreadable"
+    """Its storage failed."""
+
+
+def make(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, Trouble]:
+    """Makes the descriptors that are missing; returns what is wrong with those sources whose can't
+    be made.
+
+    Files are read and decoded in CARDIGAN_RECO["DECODE_THREADS"] threads, one for each digest.
+    """
+    by_digest: dict[str, list[Picture]] = defaultdict(list)
+    for picture in compared:
+        by_digest[picture.digest].append(picture)
+    rows = CopyDescriptor.objects.using(pictures.using)
+    for digest in rows.filter(pk__in=by_digest).values_list("pk", flat=True):
+        del by_digest[digest]
+    if not by_digest:
+        return {}
+    embedding = pictures.shop.embedding
+    wanted = [picture.source for group in by_digest.values() for picture in group]
+    sources = embedding.source_model()._base_manager.using(pictures.using).in_bulk(wanted)
+    with ThreadPoolExecutor(conf.current().decode_threads, "cardigan-describe") as threads:
+        done = threads.map(partial(_first, sources, embedding.image_field), by_digest.values())
+        found = dict(zip(by_digest, done, strict=True))
+    made = [
+        CopyDescriptor(digest=digest, bits=one.bits, mirrored_bits=one.mirrored_bits, data=one.data)
+        for digest, one in found.items()
+        if isinstance(one, Descriptor)
+    ]
+    rows.bulk_create(made, ignore_conflicts=True)
+    return {
+        picture.source: trouble
+        for digest, trouble in found.items()
+        if isinstance(trouble, Trouble)
+        for picture in by_digest[digest]
+    }
+
+
+def load(digests: Collection[str], using: str) -> dict[str, Descriptor]:
+    """Returns the descriptors that there are."""
+    if not digests:
+        return {}
+    rows = CopyDescriptor.objects.using(using).filter(pk__in=digests)
+    return {
+        digest: Descriptor(bits, mirrored_bits, bytes(data))
+        for digest, bits, mirrored_bits, data in rows.values_list(
+            "digest", "bits", "mirrored_bits", "data"
+        )
+    }
+
+
+def _first(
+    sources: dict[Any, Any], image_field: str, same: Iterable[Picture]
+) -> Descriptor | Trouble:
+    """Returns the descriptor of the first of these files, all of one digest, that can be read."""
+    found: Descriptor | Trouble = Trouble.MISSING
+    for picture in same:
+        found = _describe(getattr(sources.get(picture.source), image_field, None), picture.digest)
+        if isinstance(found, Descriptor):
+            break
+    return found
+
+
+def _describe(file: Any, digest: str) -> Descriptor | Trouble:
+    if not file:
+        return Trouble.CHANGED
+    try:
+        with file.open() as opened:
+            data = images.read(opened)
+        if images.digest(data) != digest:
+            return Trouble.CHANGED
+        image = images.load(data, min_side=copies.SIDE)
+    except ImageError:
+        return Trouble.REFUSED
+    except FileNotFoundError:
+        return Trouble.MISSING
+    except Exception:  # Storages raise whatever their client libraries raise.
+        return Trouble.UNREADABLE
+    return copies.describe(image)

@@ -1,0 +1,80 @@
+"""Which threshold to report from: how often people confirmed what lies above each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from django.db import connections
+
+from cardigan_reco.models import DuplicatePair, DuplicateState
+
+THRESHOLDS = (*(step / 20 for step in range(1, 20)), 0.97, 0.99)
+CONFIDENCE = 1.959964
+"""Standard deviations to each side that hold 95 % of a normal distribution."""
+CONFIRMED = (DuplicateState.CONFIRMED, DuplicateState.MERGED)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of the pairs from a threshold up."""
+
+    threshold: float
+    reported: int
+    """Pairs that it would report, judged or not."""
+    confirmed: int
+    """Of these, what people confirmed or merged."""
+    dismissed: int
+    precision: float | None
+    """Share of the judged pairs that were confirmed; None: none was judged."""
+    low: float | None
+    """Ends of its 95 % interval."""
+    high: float | None
+
+
+def table(collection: str, using: str) -> list[Row]:
+    """Returns what each threshold would report, and its precision by the verdicts so far.
+
+    `collection`: label of the embedding model, as pairs hold it. One statement. The precision is of
+    the pairs that were judged: where people judge the surest first, it flatters low thresholds, and
+    says nothing of those below what was ever reported.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT width_bucket(probability, %s::float8[]),
+                count(*),
+                count(*) FILTER (WHERE state = ANY(%s)),
+                count(*) FILTER (WHERE state = %s)
+            FROM {DuplicatePair._meta.db_table} WHERE collection = %s GROUP BY 1
+            """,
+            [list(THRESHOLDS), list(CONFIRMED), DuplicateState.DISMISSED, collection],
+        )
+        buckets = {bucket: counts for bucket, *counts in cursor.fetchall()}
+    rows = []
+    reported = confirmed = dismissed = 0
+    for place in range(len(THRESHOLDS), 0, -1):
+        more = buckets.get(place, (0, 0, 0))
+        reported, confirmed, dismissed = (
+            reported + more[0],
+            confirmed + more[1],
+            dismissed + more[2],
+        )
+        judged = confirmed + dismissed
+        low, high = interval(confirmed, judged) if judged else (None, None)
+        precision = confirmed / judged if judged else None
+        row = Row(THRESHOLDS[place - 1], reported, confirmed, dismissed, precision, low, high)
+        rows.append(row)
+    return rows[::-1]
+
+
+def interval(successes: int, trials: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a share, by Wilson's score (1927), good for few trials as well.
+
+    Raises ZeroDivisionError without trials.
+    """
+    share = successes / trials
+    z2 = CONFIDENCE**2 / trials
+    centre = (share + z2 / 2) / (1 + z2)
+    half = CONFIDENCE / (1 + z2) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials))
+    return max(0.0, centre - half), min(1.0, centre + half)
