@@ -1,7 +1,16 @@
-"""The admin: the queue and the encoder versions; and EmbeddingAdmin for a shop's own tables."""
+"""The admin: the queue, the encoder versions, and the report of duplicate listings; and
+EmbeddingAdmin for a shop's own tables.
+"""
 
+from .duplicates import DuplicateGroupAdmin, SharedPictureAdmin
 from .embeddings import EmbeddingAdmin
 from .requests import EncodingRequestAdmin
 from .versions import EncoderVersionAdmin
 
-__all__ = ["EmbeddingAdmin", "EncoderVersionAdmin", "EncodingRequestAdmin"]
+__all__ = [
+    "DuplicateGroupAdmin",
+    "EmbeddingAdmin",
+    "EncoderVersionAdmin",
+    "EncodingRequestAdmin",
+    "SharedPictureAdmin",
+]

@@ -89,7 +89,12 @@ def _items(item: Any, **options: Any) -> list[Any]:
         # A page must not die of its shelf. Developers want to see it.
         if settings.DEBUG:
             raise
-        logger.exception("No similar products for %s %s", type(item).__name__, item.pk)
+        logger.exception(
+            "No similar products for %s %s",
+            type(item).__name__,
+            item.pk,
+            extra={"item": item._meta.label_lower, "item_pk": str(item.pk)},
+        )
         return []
 
 

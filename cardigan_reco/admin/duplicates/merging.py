@@ -1,0 +1,78 @@
+"""The page that merges the listings of a group, where the shop says how."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import router, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+
+from cardigan_reco.duplicates import merging
+from cardigan_reco.exceptions import CardiganError
+from cardigan_reco.models import DuplicateGroup
+
+from . import contents, decisions
+from .cards import Card
+from .pages import FOLDER, MERGEABLE, ReportPages, note_of, person_of, shop_or_problem
+
+
+class MergingPages(ReportPages):
+    """Merges, after asking."""
+
+    def merge_view(self, request: HttpRequest, group_pk: int) -> HttpResponse:
+        """Shows which listing stays and which go, and merges them when that is confirmed."""
+        if request.method not in ("GET", "HEAD", "POST"):
+            return HttpResponseNotAllowed(["GET", "POST"])
+        if not self.has_merge_permission(request) or not self.has_view_permission(request):
+            raise PermissionDenied
+        shop, _problem = shop_or_problem()
+        group = self.get_object(request, str(group_pk))
+        if group is None or shop is None:
+            return self._gone(request, str(group_pk))
+        if not shop.can_merge:
+            message = _("The shop doesn’t say how listings are merged: Listings.merge_listings().")
+            self.message_user(request, message, messages.WARNING)
+            return HttpResponseRedirect(self._url("changelist"))
+        (card,) = contents.of([group], shop, site=self.admin_site.name)
+        if request.method == "POST":
+            return self._merge(request, card)
+        chosen = request.GET.get("survivor", group.survivor_pk)
+        survivor = next(
+            (one for one in card.listings if one.pk == chosen and not one.is_gone), None
+        )
+        context = {
+            **self._page_context(request, _("Merge listings")),
+            "group": group,
+            "card": card,
+            "survivor": survivor,
+            "goes": [listing for listing in card.listings if listing is not survivor],
+            "is_mergeable": group.state in MERGEABLE,
+            "next": self._next(request),
+        }
+        return TemplateResponse(request, f"{FOLDER}/merge.html", context)
+
+    def _merge(self, request: HttpRequest, card: Card) -> HttpResponse:
+        person, survivor = person_of(request), request.POST.get("survivor", "")
+        gone = ", ".join(listing.pk for listing in card.listings if listing.pk != survivor)
+        using = router.db_for_write(DuplicateGroup)
+        try:
+            version = decisions.number(request.POST.get("version", ""))
+            with transaction.atomic(using=using):
+                merging.merge(
+                    card.group.pk,
+                    survivor_pk=survivor,
+                    version=version,
+                    reviewer=person.name,
+                    note=note_of(request),
+                    using=using,
+                )
+                logged = f"Merged listings {gone} into {survivor}."
+                decisions.log([card.group.pk], person, logged, using=using)
+        except (CardiganError, ValidationError, ValueError) as error:
+            told = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+            self.message_user(request, told, messages.ERROR)
+            return HttpResponseRedirect(card.url)
+        self.message_user(request, _("The listings are merged."), messages.SUCCESS)
+        return HttpResponseRedirect(self._next(request))
