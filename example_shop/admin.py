@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from cardigan_reco.admin import EmbeddingAdmin
 
-from .models import Category, Product, ProductImage, ProductImageEmbedding
+from .models import Category, Order, OrderLine, Product, ProductImage, ProductImageEmbedding
 
 admin.site.site_header = "Cardigan Home"
 admin.site.site_title = "Cardigan Home"
@@ -53,11 +53,11 @@ class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     fieldsets = (
         (None, {"fields": ("name", "slug", "category", "brand")}),
         ("What it is like", {"fields": ("description", ("colour", "material"))}),
-        ("Selling", {"fields": (("price", "stock"), "published")}),
+        ("Selling", {"fields": (("price", "stock"), "published", "replaced_by")}),
         ("Catalogue file", {"fields": ("reference",), "classes": ("collapse",)}),
     )
     prepopulated_fields = {"slug": ("name",)}
-    autocomplete_fields = ("category",)
+    autocomplete_fields = ("category", "replaced_by")
     inlines = (ProductImageInline,)
     save_on_top = True
 
@@ -83,3 +83,16 @@ class CategoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def products(self, category: Category) -> int:
         size: int = category.size  # type: ignore[attr-defined]
         return size
+
+
+class OrderLineInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = OrderLine
+    extra = 1
+    autocomplete_fields = ("product",)
+
+
+@admin.register(Order)
+class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("number", "customer", "placed_at")
+    search_fields = ("number", "customer", "lines__product__name")
+    inlines = (OrderLineInline,)

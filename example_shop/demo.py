@@ -25,7 +25,7 @@ from types import FrameType
 from typing import NoReturn
 
 from . import database, folders
-from .demo_check import CheckFailed, describe_shelf, fetch
+from .demo_check import CheckFailed, describe_duplicates, describe_shelf, fetch
 from .processes import Child
 
 HOST = "127.0.0.1"
@@ -128,6 +128,7 @@ def _demonstrate(options: argparse.Namespace, port: int, started: float) -> int:
         if options.check:
             for line in describe_shelf(address):
                 _say(line)
+            _say(describe_duplicates(address, expected=pictures == folders.CATALOGUE))
             return 0
         _answers(f"{address}/photo/")  # Which begins to load what the first photo needs.
         _introduce(address, time.monotonic() - started)
@@ -155,6 +156,9 @@ def _set_up() -> None:
 def _bring_in(pictures: Path, csv_file: Path) -> None:
     from django.core.management import CommandError, call_command
 
+    from cardigan_reco import duplicates
+    from cardigan_reco.exceptions import CardiganError
+
     from .models import Product
 
     stamp = _stamp(pictures, csv_file)
@@ -167,11 +171,18 @@ def _bring_in(pictures: Path, csv_file: Path) -> None:
         call_command("load_catalogue", pictures, csv_file, replace=True)
     except CommandError as error:
         raise DemoError(str(error)) from error
-    _say("Encoding the pictures")
+    _say("Encoding the pictures, and comparing them")
     # In a process of its own: the network's memory is free again when the shop is up.
     command = [sys.executable, str(folders.ROOT / "manage.py"), "encode_images", "--stale"]
     if subprocess.call(command) != 0:  # noqa: S603
         raise DemoError("The pictures can't be encoded; the lines above say why.")
+    # The pictures were compared as they were encoded, if nothing failed; this forgets, too, what
+    # was found of products that are gone.
+    try:
+        for _progress in duplicates.find():
+            pass
+    except CardiganError as error:
+        raise DemoError(str(error)) from error
     STAMP.write_text(json.dumps(stamp))
 
 
@@ -258,6 +269,7 @@ def _introduce(address: str, seconds: float) -> None:
         f"  A product      {address}{product.get_absolute_url()}" if product else "",
         f"  By photo       {address}/photo/",
         f"  Admin          {address}/admin/   {ADMIN} / {ADMIN}, for this demo only",
+        f"  Duplicates     {address}/admin/cardigan_reco/duplicategroup/",
         "",
         f"Logs are in {folders.DATA}. Ctrl-C stops everything.",
     ]

@@ -1,4 +1,4 @@
-"""What `demo --check` looks at: a product page, and whether its shelf is the right one."""
+"""What `demo --check` looks at: a product page, its shelf, and the report of duplicates."""
 
 from __future__ import annotations
 
@@ -64,3 +64,20 @@ def describe_shelf(address: str) -> Iterator[str]:
     for item in similar:
         yield f"  {item.similarity:.3f}  {item.name}"
     yield f"The shelf shows {len(similar)} similar products."
+
+
+def describe_duplicates(address: str, *, expected: bool) -> str:
+    """Returns a line that tells of the report of duplicates.
+
+    Raises CheckFailed when nothing was found though some is `expected`.
+    """
+    from django.urls import reverse
+
+    from cardigan_reco.models import DuplicateGroup
+
+    groups = DuplicateGroup.objects.all()
+    if expected and not groups.exists():
+        raise CheckFailed("No listings of the catalogue are reported as duplicates.")
+    url = f"{address}{reverse('admin:cardigan_reco_duplicategroup_changelist')}"
+    waiting = groups.filter(state=DuplicateGroup.State.OPEN).count()
+    return f"The report of duplicate listings has {waiting} open: {url}"

@@ -55,6 +55,14 @@ class Product(models.Model):
     )
     stock = models.PositiveIntegerField(default=0)
     published = models.BooleanField(default=True, help_text="Unpublished products have no page.")
+    replaced_by = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="replaces",
+        help_text="The product that this one was merged into: its page leads there.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ProductQuerySet.as_manager()
@@ -99,6 +107,31 @@ class ProductImage(models.Model):
     def alternative(self) -> str:
         """The text for those who can't see the picture."""
         return self.alt_text or self.product.name
+
+
+class Order(models.Model):
+    number = models.CharField(max_length=30, unique=True)
+    customer = models.CharField(max_length=200)
+    placed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-placed_at", "-pk"]
+
+    def __str__(self) -> str:
+        return self.number
+
+
+class OrderLine(models.Model):
+    order = models.ForeignKey(Order, models.CASCADE, related_name="lines")
+    product = models.ForeignKey(Product, models.PROTECT, related_name="order_lines")
+    quantity = models.PositiveIntegerField(default=1)
+    price = models.DecimalField(max_digits=10, decimal_places=2, help_text="Of one, when bought.")
+
+    class Meta:
+        verbose_name = "line"
+
+    def __str__(self) -> str:
+        return f"{self.quantity} × {self.product}"
 
 
 class ProductImageEmbedding(Embedding):

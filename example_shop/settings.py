@@ -87,4 +87,5 @@ CARDIGAN_RECO = {
         "default": {"BACKEND": "cardigan_reco.encoders.torch.TorchEncoder", "OPTIONS": {}},
     },
     "COLLECTIONS": {"similar": "shop.ProductImageEmbedding"},
+    "DUPLICATES": {"LISTINGS": "example_shop.duplicates.ProductListings"},
 }

@@ -8,7 +8,7 @@ from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Sub
 from django.db.models.functions import MD5, RowNumber
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.static import serve
 
 from cardigan_reco import recommendations
@@ -63,11 +63,17 @@ def product_list(request: HttpRequest, slug: str | None = None) -> HttpResponse:
 
 
 def product_page(request: HttpRequest, slug: str) -> HttpResponse:
-    """Shows a product with its pictures, and the shelf of similar ones."""
+    """Shows a product with its pictures, and the shelf of similar ones.
+
+    One that was merged into another leads to that for good.
+    """
     # The pictures' alternative text falls back on the product's name.
     images = ProductImage.objects.select_related("product")
     products = Product.objects.published().select_related("category")
-    product = get_object_or_404(products.prefetch_related(Prefetch("images", images)), slug=slug)
+    product = products.filter(slug=slug).prefetch_related(Prefetch("images", images)).first()
+    if product is None:
+        survivor = get_object_or_404(Product.objects.published(), replaces__slug=slug)
+        return redirect(survivor, permanent=True)
     return render(request, "shop/product_page.html", {"product": product})
 
 

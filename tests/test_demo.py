@@ -40,11 +40,14 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A catalogue of five pictures, and a row without one."""
+    """A catalogue of five colours, two products with one file, and a row without a picture."""
     pictures = tmp_path_factory.mktemp("catalogue")
     names = ["red", "orange", "green", "blue", "purple"]
     for name in names:
         Image.new("RGB", (96, 96), name).save(pictures / f"{name}.jpg")
+    for name in ("cup", "beaker"):
+        Image.new("RGB", (96, 96), "white").save(pictures / f"{name}.jpg")
+        names.append(name)
     file = pictures / "list.csv"
     file.write_text("\n".join(["file", *(f"{name}.jpg" for name in names), "missing.jpg"]))
     return str(pictures), str(file)
@@ -100,14 +103,18 @@ def test_check_loads_encodes_and_shows_a_shelf(
     done = checked
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Products: 5 new" in done.stdout
-    assert "Rows left out: 1\n  line 7: missing.jpg: no such file" in done.stderr
-    assert re.search(r"5 encoded, .* pictures/s", done.stdout)
+    assert "Products: 7 new" in done.stdout
+    assert "Rows left out: 1\n  line 9: missing.jpg: no such file" in done.stderr
+    assert re.search(r"7 encoded, .* pictures/s", done.stdout)
     assert re.search(r"^Red: http://127\.0\.0\.1:\d+/product/red/$", done.stdout, re.MULTILINE)
     similarities = re.findall(r"^  (\d\.\d{3})  \w+$", done.stdout, re.MULTILINE)
-    assert len(similarities) == 4
+    assert len(similarities) == 6
     assert similarities == sorted(similarities, reverse=True)
-    assert done.stdout.endswith("The shelf shows 4 similar products.\n")
+    assert "The shelf shows 6 similar products." in done.stdout
+    assert re.search(
+        r"listings has 1 open: http://127\.0\.0\.1:\d+/admin/cardigan_reco/duplicategroup/\n$",
+        done.stdout,
+    )
     assert not left_behind(folder)
 
 
@@ -137,7 +144,7 @@ def test_it_serves_until_it_is_stopped_and_leaves_nothing(
     number: signal.Signals, folder: Path, catalogue: tuple[str, str]
 ) -> None:
     with running_demo(folder, "--catalogue", *catalogue) as (process, printed):
-        assert "The catalogue is there: 5 products" in printed
+        assert "The catalogue is there: 7 products" in printed
         assert "admin / admin" in printed
         address = re.findall(r"A product +(http\S+)", printed)[0]
         assert "Similar products" in fetch(address)
@@ -216,8 +223,9 @@ def test_another_catalogue_replaces_the_former(
     done = demo(folder, "--check", "--catalogue", str(tmp_path), str(tmp_path / "list.csv"))
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Products: 2 new, 5 removed" in done.stdout
+    assert "Products: 2 new, 7 removed" in done.stdout
     assert "The shelf shows 1 similar products." in done.stdout
+    assert "listings has 0 open" in done.stdout
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

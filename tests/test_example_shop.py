@@ -32,7 +32,9 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("file", ["catalogues.py", "pages.py", "browsing.py", "embedded.py"])
+@pytest.mark.parametrize(
+    "file", ["catalogues.py", "pages.py", "browsing.py", "embedded.py", "merging.py"]
+)
 def test_with_the_shops_settings(file: str, tmp_path: Path) -> None:
     done = run(tmp_path, "-m", "pytest", "-q", "--noconftest", f"tests/shop/{file}")
 
