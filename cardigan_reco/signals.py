@@ -1,4 +1,7 @@
-"""Hooks on the shop's models: a save or deletion of a source reaches the queue with it."""
+"""Hooks on the shop's models: a save or deletion of a source reaches the queue with it.
+
+Where triggers capture the writes, all that is left to mark here is a new file under an old name.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,33 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from types import NoneType
 from typing import Any
 
 from django.apps import apps
 from django.db import transaction
 from django.db.models import Model
-from django.db.models.signals import post_save, pre_delete
+from django.db.models.signals import post_migrate, post_save, pre_delete, pre_save
 
-from . import collection, doorbell, queue
+from . import capture, collection, conf, doorbell, queue
 from .models import Embedding
 
 Held = dict[tuple[type[Embedding], str], set[Any]]
 _held: ContextVar[Held | None] = ContextVar("cardigan_reco_held", default=None)
+NEW_FILES = "_cardigan_reco_new_files"
+"""Attribute of an instance during its save: the fields whose file goes to the storage with it."""
 
 
 def connect() -> None:
-    """Connects the hooks to each model that is, or inherits from, a source."""
+    """Connects the hooks to each model that is, or inherits from, a source; and to migrate."""
+    post_migrate.connect(
+        _migrated,
+        sender=apps.get_app_config("cardigan_reco"),
+        dispatch_uid="cardigan_reco.migrated",
+    )
     for model in apps.get_models():
         if collection.fed_by(model):
+            pre_save.connect(_saving, sender=model, dispatch_uid="cardigan_reco.saving")
             post_save.connect(_saved, sender=model, dispatch_uid="cardigan_reco.saved")
             # Before the rows go, so that requests are locked first, as the workers do.
             pre_delete.connect(_deleted, sender=model, dispatch_uid="cardigan_reco.deleted")
@@ -53,6 +65,19 @@ def paused() -> Iterator[None]:
                 _ring_on_commit(using)
 
 
+def _saving(sender: type[Model], instance: Model, **kwargs: object) -> None:
+    if conf.current().capture == "triggers":
+        fields = {embedding.image_field for embedding in collection.fed_by(sender)}
+        setattr(instance, NEW_FILES, {name for name in fields if _has_new_file(instance, name)})
+
+
+def _has_new_file(instance: Model, field: str) -> bool:
+    # What is not loaded, or is a name from the database, must not be fetched for this.
+    if isinstance(instance.__dict__.get(field), (str, NoneType)):
+        return False
+    return not getattr(instance, field)._committed
+
+
 def _saved(
     sender: type[Model],
     instance: Model,
@@ -62,13 +87,18 @@ def _saved(
     **kwargs: object,
 ) -> None:
     held = _held.get()
+    new_files = instance.__dict__.pop(NEW_FILES, ())
+    triggers_mark = conf.current().capture == "triggers"
     for embedding in collection.fed_by(sender):
         if update_fields is not None and embedding.image_field not in update_fields:
             continue
+        is_ours = not triggers_mark or embedding.image_field in new_files
         if held is not None:
-            held[embedding, using].add(instance.pk)
+            if is_ours:
+                held[embedding, using].add(instance.pk)
             continue
-        queue.mark(embedding, [instance.pk], using=using)
+        if is_ours:
+            queue.mark(embedding, [instance.pk], using=using)
         if not raw:
             _ring_on_commit(using)
 
@@ -76,6 +106,11 @@ def _saved(
 def _deleted(sender: type[Model], instance: Model, using: str, **kwargs: object) -> None:
     for embedding in collection.fed_by(sender):
         queue.forget(embedding, instance.pk, using=using)
+
+
+def _migrated(using: str, plan: object = None, **kwargs: object) -> None:
+    if plan is not None:  # None: it's the end of a flush.
+        capture.keep_up(using=using)
 
 
 def _ring_on_commit(using: str) -> None:

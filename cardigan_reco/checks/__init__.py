@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from django.core import checks
 
+from .capture import check_capture
 from .database import check_database
+from .duplicates import check_duplicates
 from .models import check_models
 from .settings import TAG, check_settings
 from .workers import check_workers
 
-__all__ = ["check_database", "check_models", "check_settings", "check_workers", "connect"]
+__all__ = [
+    "check_capture",
+    "check_database",
+    "check_duplicates",
+    "check_models",
+    "check_settings",
+    "check_workers",
+    "connect",
+]
 
 
 def connect() -> None:
@@ -17,4 +27,6 @@ def connect() -> None:
     checks.register(check_settings, TAG)
     checks.register(check_models, TAG)
     checks.register(check_workers, TAG)
+    checks.register(check_duplicates, TAG)
     checks.register(check_database, TAG, checks.Tags.database)
+    checks.register(check_capture, TAG, checks.Tags.database)

@@ -12,10 +12,11 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from tqdm import tqdm
 
 from cardigan_reco import collection as collections
-from cardigan_reco import conf, database, encoding, queue
+from cardigan_reco import conf, database, doorbell, duplicates, encoding, queue, stopping, sweep
 from cardigan_reco.encoding import Summary
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.models import Embedding
+from cardigan_reco.sweep import Kind, Swept
 
 MANY = 1000
 """Vectors after which the planner's statistics are refreshed; searches choose by them."""
@@ -45,6 +46,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--retry", action="store_true", help="Also pictures that were given up before."
         )
+        parser.add_argument(
+            "--sweep",
+            action="store_true",
+            help="Encode nothing: only look, by ranges of keys, for pictures that are missing, "
+            "stale or removed and for requests of sources that are gone, for the workers.",
+        )
         parser.add_argument("--batch-size", type=_positive, help="Pictures at a time.")
         parser.add_argument("--limit", type=_positive, help="Stop after this many pictures.")
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
@@ -57,6 +64,14 @@ class Command(BaseCommand):
                 models = collections.models()
         except LookupError as error:
             raise CommandError(error.args[0]) from error
+        if options["sweep"]:
+            if options["limit"] or options["batch_size"]:
+                raise CommandError(
+                    "--limit and --batch-size are of the encoding; --sweep has none."
+                )
+            for embedding in models:
+                self._sweep(embedding, options)
+            return
         remaining = options["limit"]
         for embedding in models:
             summary = self._encode(embedding, remaining, options)
@@ -71,13 +86,40 @@ class Command(BaseCommand):
         using = options["database"]
         if options["retry"]:
             queue.retry(queue.given_up(embedding, using=using))
-        queue.mark_unencoded(embedding, using=using)
+        kinds = {Kind.MISSING, Kind.STALE} if options["stale"] else {Kind.MISSING}
         try:
-            if options["stale"]:
-                queue.mark_stale(embedding, using=using)
+            for _step in sweep.run(embedding, using=using, kinds=kinds):
+                pass
             return self._drain(embedding, limit, using, options["batch_size"])
         except (CardiganError, ImproperlyConfigured) as error:
             raise CommandError(f"{embedding._meta.label}: {error}") from error
+
+    def _sweep(self, embedding: type[Embedding], options: dict[str, Any]) -> None:
+        using = options["database"]
+        if options["retry"]:
+            queue.retry(queue.given_up(embedding, using=using))
+        swept = Swept()
+        try:
+            with (
+                stopping.at_sigterm(),
+                tqdm(
+                    total=sweep.estimated_sources(embedding, using=using),
+                    desc=embedding._meta.label,
+                    unit="source",
+                    file=self.stderr,
+                ) as bar,
+            ):
+                for step in sweep.run(embedding, using=using):
+                    swept += step
+                    bar.update(step.sources)
+                    if step.marked:
+                        doorbell.ring(using)
+                    if stopping.is_asked():
+                        break
+        except (CardiganError, ImproperlyConfigured) as error:
+            raise CommandError(f"{embedding._meta.label}: {error}") from error
+        found = ", ".join(f"{swept.found[kind]} {kind}" for kind in Kind)
+        self.stdout.write(f"{embedding._meta.label}: {swept.sources} sources, {found}")
 
     def _drain(
         self, embedding: type[Embedding], limit: int | None, using: str, batch_size: int | None
@@ -85,14 +127,18 @@ class Command(BaseCommand):
         waiting = queue.counts(embedding, using=using)["waiting"]
         summary = Summary()
         start = time.monotonic()
-        with tqdm(
-            total=waiting if limit is None else min(waiting, limit),
-            desc=embedding._meta.label,
-            unit="picture",
-            file=self.stderr,
-        ) as bar:
+        with (
+            stopping.at_sigterm(),
+            tqdm(
+                total=waiting if limit is None else min(waiting, limit),
+                desc=embedding._meta.label,
+                unit="picture",
+                file=self.stderr,
+            ) as bar,
+        ):
             for done in encoding.drain(embedding, using=using, batch_size=batch_size, limit=limit):
                 summary += done
+                duplicates.check_encoded(embedding, done.sources, using=using)
                 bar.update(done.total)
         self._report(embedding, summary, time.monotonic() - start, using)
         if summary.encoded >= MANY:

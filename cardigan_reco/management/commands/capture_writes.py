@@ -1,0 +1,71 @@
+"""Installs and removes the triggers that mark what any program writes to the shop's tables."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from cardigan_reco import capture
+from cardigan_reco import collection as collections
+from cardigan_reco.capture import Feed
+from cardigan_reco.exceptions import CaptureError
+from cardigan_reco.models import Embedding
+
+
+class Command(BaseCommand):
+    help = (
+        "Installs triggers on the tables with the pictures, or brings them up to date, so that "
+        "the pictures of bulk_create(), update(), raw SQL and other programs are marked too."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "collection", nargs="?", help="An embedding model, such as shop.ProductImageEmbedding."
+        )
+        action = parser.add_mutually_exclusive_group()
+        action.add_argument("--remove", action="store_true", help="Remove the triggers.")
+        action.add_argument("--status", action="store_true", help="Only say what is installed.")
+        parser.add_argument(
+            "--lock-seconds",
+            type=float,
+            default=capture.LOCK_SECONDS,
+            help="How long to wait for those who write the table, while others wait behind.",
+        )
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        using = options["database"]
+        captured = set(capture.collections_captured(using=using))
+        known = {model._meta.label_lower: model for model in collections.models()}
+        label = options["collection"]
+        try:
+            # What has triggers can be removed although its model is gone.
+            if label and not (options["remove"] and label.lower() in captured):
+                known = {label.lower(): collections.labelled(label)}
+        except LookupError as error:
+            raise CommandError(error.args[0]) from error
+        labels = [label.lower()] if label else sorted(captured | set(known))
+        try:
+            for one in labels:
+                self._act(one, known.get(one), using, options)
+        except CaptureError as error:
+            raise CommandError(str(error)) from error
+
+    def _act(
+        self, label: str, embedding: type[Embedding] | None, using: str, options: dict[str, Any]
+    ) -> None:
+        lock_seconds = options["lock_seconds"]
+        if options["remove"]:
+            was_there = capture.remove(label, using=using, lock_seconds=lock_seconds)
+            outcome = "removed" if was_there else "not installed"
+        elif embedding is None:
+            outcome = "installed, but there is no such model; --remove removes it"
+        elif options["status"]:
+            outcome = capture.state(Feed.of(embedding), using=using).value
+        else:
+            was_due = capture.install(Feed.of(embedding), using=using, lock_seconds=lock_seconds)
+            outcome = "installed" if was_due else "installed already"
+        self.stdout.write(f"{embedding._meta.label if embedding else label}: {outcome}")
