@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from django.apps import apps
+from django.db import router
 from django.db.models import Model
 
 from . import conf
@@ -15,6 +16,11 @@ from .models import Embedding
 def models() -> tuple[type[Embedding], ...]:
     """Returns every embedding model that the shop declares."""
     return tuple(model for model in apps.get_models() if issubclass(model, Embedding))
+
+
+def databases() -> list[str]:
+    """Returns the databases that the shop's vectors are written to, in order."""
+    return sorted({router.db_for_write(model) for model in models()})
 
 
 @cache

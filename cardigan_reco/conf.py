@@ -59,10 +59,16 @@ class Settings:
     """Purpose -> label of the embedding model that serves it now."""
     celery_queue: str = "cardigan"
     """The Celery queue that encoding tasks are sent to."""
+    capture: str = "signals"
+    """What marks pictures that are saved: Django's "signals", or "triggers" in PostgreSQL."""
     batch_size: int = 32
     """Pictures that are claimed, decoded and encoded together."""
     decode_threads: int = 4
     """Threads that read and decode the pictures of a batch."""
+    read_seconds: float = 10
+    """How long a storage may take for one picture before it is tried again later."""
+    decode_seconds: float = 10
+    """How long the decoding of one picture may take before it is killed."""
     lease_seconds: int = 60
     """How long a worker may hold a batch before others take it over."""
     max_attempts: int = 3
@@ -85,6 +91,11 @@ class Settings:
     """Keys of PhotoSearch, in capitals."""
     duplicates: Mapping[str, Any] | None = None
     """Keys of Duplicates, in capitals; None: no listings are compared."""
+
+    @property
+    def preparation_seconds(self) -> float:
+        """What reading and decoding a batch may take; the lease's other half is the encoder's."""
+        return self.lease_seconds / 2
 
     @property
     def photo_search(self) -> PhotoSearch:
@@ -188,6 +199,10 @@ def _collections(value: object) -> str | None:
     return 'a dict of purposes and model labels, such as {"similar": "shop.ProductImageEmbedding"}'
 
 
+def _captured(value: object) -> str | None:
+    return None if value in ("signals", "triggers") else "'signals' or 'triggers'"
+
+
 def _where(value: object) -> str | None:
     return None if value in ("process", "worker") else "'process' or 'worker'"
 
@@ -242,8 +257,11 @@ _RULES: dict[str, Callable[[object], str | None]] = {
     "ENCODERS": _encoders,
     "COLLECTIONS": _collections,
     "CELERY_QUEUE": _name,
+    "CAPTURE": _captured,
     "BATCH_SIZE": _positive,
     "DECODE_THREADS": _positive,
+    "READ_SECONDS": _seconds,
+    "DECODE_SECONDS": _seconds,
     "LEASE_SECONDS": _positive,
     "MAX_ATTEMPTS": _positive,
     "RETRY_SECONDS": _positive,

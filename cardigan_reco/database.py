@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -89,6 +91,23 @@ def index_state(table: str, name: str, using: str) -> IndexState:
     if not ours:
         return IndexState.OTHER_OPERATOR
     return IndexState.VALID if valid else IndexState.INVALID
+
+
+@contextmanager
+def hurried(using: str, seconds: float) -> Iterator[None]:
+    """Lets PostgreSQL cancel each statement of the block that takes longer.
+
+    The block is a transaction; inside another one the old limit holds again after it.
+    """
+    nested = connections[using].in_atomic_block
+    change = "SELECT set_config('statement_timeout', %s, true)"
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        (before,) = cursor.fetchone()
+        cursor.execute(change, [str(max(1, int(seconds * 1000)))])
+        yield
+        if nested:
+            cursor.execute(change, [before])
 
 
 def analyze(table: str, using: str) -> None:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
 import numpy as np
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.models.fields.files import FieldFile
-from django.utils import timezone
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from . import conf, images, queue
-from .encoders import encoders
+from . import conf, crew, images, queue, stopping
+from .crew import Hung, Job
+from .encoders import encoders, failures
 from .encoders.base import Encoder
-from .exceptions import CardiganError, ImageError, InvalidVectors
+from .exceptions import CardiganError, DeviceLost, ImageError, InvalidVectors
 from .models import Embedding, EncoderVersion
+from .quarantine import DecoderCrashed, DecoderKilled, Quarantine
 from .queue import Claim, Failure
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -40,6 +45,8 @@ class Summary:
     """Changed or deleted meanwhile; the newer request counts."""
     failed: Counter[str] = field(default_factory=Counter)
     """By state: missing, bad_image, dead."""
+    sources: list[Any] = field(default_factory=list)
+    """Primary keys of what was encoded."""
 
     @property
     def total(self) -> int:
@@ -54,6 +61,7 @@ class Summary:
             self.retried + other.retried,
             self.outdated + other.outdated,
             self.failed + other.failed,
+            self.sources + other.sources,
         )
 
 
@@ -67,10 +75,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a picture can't be encoded, for good or after MAX_ATTEMPTS."""
+    """Why a picture can't be encoded."""
 
     failure: Failure
     reason: str
+    may_pass: bool = False
+    """Whether it is tried again, up to MAX_ATTEMPTS."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +97,22 @@ WRITTEN = ["vector", "digest", "encoder_version", "encoded_at"]
 class Verdict(Enum):
     UNCHANGED = auto()
     NO_PICTURE = auto()
+    GONE = auto()
+    """The source was deleted."""
+    SUSPECT = auto()
+    """Its decoding doesn't end: it is tried alone, where it can be killed."""
+    UNTOUCHED = auto()
+    """The batch's time was over before its turn."""
 
 
 Preparation = Picture | Refusal | Trouble | Verdict
+
+READING, DECODING, QUARANTINED = "reading", "decoding", "quarantined"
+
+_at_once: dict[str, int] = {}
+"""Encoder's alias -> pictures that fit into its memory, where it has run out of it."""
+_unreturned: list[tuple[str, Sequence[Claim]]] = []
+"""Claims, with their database, that couldn't be given back since it was away."""
 
 
 def drain(
@@ -98,40 +121,64 @@ def drain(
     using: str,
     batch_size: int | None = None,
     limit: int | None = None,
+    ends_at: float = float("inf"),
 ) -> Iterator[Summary]:
     """Encodes what waits in the queue, and yields a summary after each batch.
 
-    Ends when nothing can be claimed, or after `limit` sources. Safe to run in any number of
+    Ends when nothing can be claimed, after `limit` sources, after the batch in hand at `ends_at`
+    (of `time.monotonic()`), or when this process is asked to stop. Safe to run in any number of
     processes at once.
     """
     batch_size = batch_size or conf.current().batch_size
     remaining = limit
-    while remaining is None or remaining > 0:
-        size = batch_size if remaining is None else min(batch_size, remaining)
-        claims = queue.claim(embedding, limit=size, using=using)
-        if not claims:
-            return
-        summary = _encode(embedding, claims, using)
-        if remaining is not None:
-            remaining -= len(claims)
-        yield summary
+    _return_what_is_left(using)
+    with Quarantine() as quarantine:
+        while (remaining is None or remaining > 0) and not stopping.is_asked():
+            size = batch_size if remaining is None else min(batch_size, remaining)
+            claims = queue.claim(embedding, limit=size, using=using)
+            if not claims:
+                return
+            summary = _encode(embedding, claims, quarantine, using)
+            if remaining is not None:
+                remaining -= len(claims)
+            yield summary
+            if time.monotonic() >= ends_at:
+                return
 
 
-def _encode(embedding: type[Embedding], claims: Sequence[Claim], using: str) -> Summary:
+def _encode(
+    embedding: type[Embedding], claims: Sequence[Claim], quarantine: Quarantine, using: str
+) -> Summary:
     try:
         encoder = encoders[embedding.encoder]
         version = EncoderVersion.objects.using(using).current(embedding.encoder)
-        prepared = _prepare(embedding, claims, version, encoder.min_side, using)
-        vectors = _vectors(encoder, prepared)
+        prepared = _prepare(embedding, claims, version, encoder.min_side, quarantine, using)
+        summary = _give_back(prepared, using)
+        vectors = _vectors(encoder, embedding.encoder, prepared)
+        return summary + _write(embedding, prepared, vectors, version, using)
     except (CardiganError, ImproperlyConfigured, KeyboardInterrupt, SystemExit):
         # An encoder that can't be built, or an orderly end: no picture is to blame.
         queue.release(claims, using=using)
+        raise
+    except (OperationalError, InterfaceError):  # Restarting, full, or gone.
+        _unreturned.append((using, claims))
+        if not connections[using].in_atomic_block:
+            connections[using].close()
+            with suppress(DatabaseError, InterfaceError):
+                _return_what_is_left(using)
         raise
     except Exception as error:
         # One picture may be to blame, so each is tried alone, and none waits for the lease to end.
         queue.abandon(claims, f"{type(error).__name__}: {error}", using=using)
         raise
-    return _write(embedding, claims, prepared, vectors, version, using)
+
+
+def _return_what_is_left(using: str) -> None:
+    """Releases the claims of batches that a database broke off, without charging an attempt."""
+    for entry in [entry for entry in _unreturned if entry[0] == using]:
+        queue.release(entry[1], using=using)
+        with suppress(ValueError):  # Another thread has returned it as well.
+            _unreturned.remove(entry)
 
 
 def _prepare(
@@ -139,9 +186,10 @@ def _prepare(
     claims: Sequence[Claim],
     version: EncoderVersion,
     min_side: int | None,
+    quarantine: Quarantine,
     using: str,
 ) -> dict[Claim, Preparation]:
-    """Reads and decodes the pictures in threads. A source that is gone has no entry."""
+    """Reads and decodes the pictures in threads."""
     by_pk = queue.source_pks(embedding, claims)
     sources = embedding.source_model()._base_manager.using(using).in_bulk(list(by_pk))
     known = dict(
@@ -149,63 +197,153 @@ def _prepare(
         .filter(pk__in=list(by_pk), encoder_version=version)
         .values_list("pk", "digest")
     )
+    # A process in which a decoder hangs already decodes nothing more by itself.
+    is_tainted = crew.hanging(DECODING) > 0
 
-    def prepare(pk: Any) -> Preparation:
-        return _open(getattr(sources[pk], embedding.image_field), known.get(pk), min_side)
+    def prepare(job: Job[Any]) -> Preparation:
+        opener = _Opener(job, min_side, quarantine)
+        return opener.open(
+            getattr(sources[job.key], embedding.image_field),
+            known.get(job.key),
+            alone=is_tainted or by_pk[job.key].attempts > 1,
+        )
 
-    with ThreadPoolExecutor(conf.current().decode_threads, "cardigan-decode") as threads:
-        return {
-            by_pk[pk]: done for pk, done in zip(sources, threads.map(prepare, sources), strict=True)
-        }
+    settings = conf.current()
+    done = crew.work_through(
+        sources,
+        prepare,
+        threads=settings.decode_threads,
+        seconds=settings.preparation_seconds,
+        stop=stopping.is_asked,
+    )
+    return {
+        claim: _prepared(done.get(pk)) if pk in sources else Verdict.GONE
+        for pk, claim in by_pk.items()
+    }
 
 
-def _open(file: FieldFile, known_digest: str | None, min_side: int | None) -> Preparation:
-    if not file:
-        return Verdict.NO_PICTURE
-    try:
-        with file.open() as opened:
-            data = images.read(opened)
-        digest = images.digest(data)
-        if digest == known_digest:
-            return Verdict.UNCHANGED
-        return Picture(images.load(data, min_side=min_side), digest)
-    except ImageError as error:
-        return Refusal(Failure.BAD_IMAGE, str(error))
-    except FileNotFoundError:
-        return Refusal(Failure.MISSING, f"The storage has no file {file.name!r}.")
-    except Exception as error:  # Storages raise whatever their client libraries raise.
-        return Trouble(f"{file.name!r} can't be read: {type(error).__name__}: {error}")
+def _prepared(outcome: Preparation | Hung | None) -> Preparation:
+    match outcome:
+        case None:
+            return Verdict.UNTOUCHED
+        case Hung(stage, _) if stage == DECODING:
+            return Verdict.SUSPECT
+        case Hung(_, seconds):
+            return Trouble(f"The storage didn't answer in {seconds:g} s.")
+        case _:
+            return outcome
+
+
+@dataclass(frozen=True)
+class _Opener:
+    """Reads and decodes one picture, and says how far it is."""
+
+    job: Job[Any]
+    min_side: int | None
+    quarantine: Quarantine
+
+    def open(self, file: FieldFile, known_digest: str | None, *, alone: bool) -> Preparation:
+        if not file:
+            return Verdict.NO_PICTURE
+        settings = conf.current()
+        try:
+            self.job.begin(READING, min(settings.read_seconds, settings.preparation_seconds))
+            with file.open() as opened:
+                data = images.read(opened)
+            digest = images.digest(data)
+            if digest == known_digest:
+                return Verdict.UNCHANGED
+            return Picture(self._decode(data, alone), digest)
+        except ImageError as error:
+            return Refusal(Failure.BAD_IMAGE, str(error))
+        except DecoderCrashed as error:
+            return Refusal(Failure.DEAD, str(error))
+        except DecoderKilled as error:
+            return Refusal(Failure.DEAD, str(error), may_pass=True)
+        except FileNotFoundError:
+            reason = f"The storage has no file {file.name!r}."
+            return Refusal(Failure.MISSING, reason, may_pass=True)
+        except Exception as error:  # Storages raise whatever their client libraries raise.
+            return Trouble(f"{file.name!r} can't be read: {type(error).__name__}: {error}")
+
+    def _decode(self, data: bytes, alone: bool) -> Image:
+        settings = conf.current()
+        seconds = min(settings.decode_seconds, settings.preparation_seconds)
+        if alone:
+            self.job.begin(QUARANTINED, float("inf"))  # It ends by itself.
+            return self.quarantine.load(data, min_side=self.min_side, seconds=seconds)
+        self.job.begin(DECODING, seconds)
+        return images.load(data, min_side=self.min_side)
+
+
+def _give_back(prepared: dict[Claim, Preparation], using: str) -> Summary:
+    """Gives back, and takes out of `prepared`, what nothing more can be done about here."""
+    suspects = [claim for claim, done in prepared.items() if done is Verdict.SUSPECT]
+    untouched = [claim for claim, done in prepared.items() if done is Verdict.UNTOUCHED]
+    if suspects:
+        seconds = conf.current().decode_seconds
+        queue.abandon(suspects, f"Decoding didn't end in {seconds:g} s.", using=using)
+    if untouched:
+        queue.release(untouched, using=using)
+    for claim in (*suspects, *untouched):
+        del prepared[claim]
+    return Summary(retried=len(suspects) + len(untouched))
 
 
 def _vectors(
-    encoder: Encoder, prepared: dict[Claim, Preparation]
+    encoder: Encoder, alias: str, prepared: dict[Claim, Preparation]
 ) -> dict[Claim, NDArray[np.float32]]:
-    """Encodes the pictures; one that yields no usable vector becomes a refusal in `prepared`."""
+    """Encodes the pictures. One that yields no usable vector becomes a refusal in `prepared`, one
+    that doesn't fit into memory by itself a trouble.
+
+    Where the memory runs out, groups are halved; they grow again, one picture a group.
+    """
     pictures = {claim: done for claim, done in prepared.items() if isinstance(done, Picture)}
-    while True:
-        claims = list(pictures)
+    vectors: dict[Claim, NDArray[np.float32]] = {}
+    while pictures:
+        size = min(_at_once.get(alias, len(pictures)), len(pictures))
+        group = list(pictures)[:size]
         try:
-            vectors = encoder.encode([pictures[claim].image for claim in claims])
+            encoded: NDArray[np.float32] | None = encoder.encode(
+                [pictures[claim].image for claim in group]
+            )
         except InvalidVectors as error:
             for row in error.rows:
-                prepared[claims[row]] = Refusal(Failure.DEAD, str(error))
-                del pictures[claims[row]]
-        else:
-            return dict(zip(claims, vectors, strict=True))
+                prepared[group[row]] = Refusal(Failure.DEAD, str(error))
+                del pictures[group[row]]
+            continue
+        except Exception as error:
+            if failures.is_device_lost(error):
+                raise DeviceLost(f"Encoder {alias!r} has lost its device: {error}") from error
+            if not failures.is_out_of_memory(error):
+                raise
+            if size == 1:
+                prepared[group[0]] = Trouble(f"The encoder's memory is full: {error}")
+                del pictures[group[0]]
+            encoded = None
+        if encoded is None:
+            failures.free_memory()
+            _at_once[alias] = max(1, size // 2)
+            continue
+        vectors.update(zip(group, encoded, strict=True))
+        for claim in group:
+            del pictures[claim]
+        if size == _at_once.get(alias):
+            _at_once[alias] += 1
+    return vectors
 
 
 def _write(
     embedding: type[Embedding],
-    claims: Sequence[Claim],
     prepared: Mapping[Claim, Preparation],
     vectors: Mapping[Claim, NDArray[np.float32]],
     version: EncoderVersion,
     using: str,
 ) -> Summary:
     """Stores the results of the claims that still hold, in one short transaction."""
+    claims = list(prepared)
     keys = {claim: pk for pk, claim in queue.source_pks(embedding, claims).items()}
     max_attempts = conf.current().max_attempts
-    now = timezone.now()
     summary = Summary()
     rows: list[Embedding] = []
     without_vector: list[Any] = []
@@ -217,16 +355,17 @@ def _write(
             if claim.id not in held:
                 summary.outdated += 1
                 continue
-            match prepared.get(claim):
+            match prepared[claim]:
                 case Picture() if keys[claim] not in present:
                     # Deleted, or locked by the shop: the next look tells.
                     summary.retried += 1
-                    queue.postpone(claim, "", charged=False, using=using)
+                    queue.yield_to_shop(claim, using=using)
                     continue
                 case Picture(digest=digest):
                     summary.encoded += 1
+                    summary.sources.append(keys[claim])
                     values = {"pk": keys[claim], "vector": vectors[claim], "digest": digest}
-                    rows.append(embedding(**values, encoder_version=version, encoded_at=now))
+                    rows.append(embedding(**values, encoder_version=version))
                 case Verdict.UNCHANGED:
                     summary.skipped += 1
                 case Verdict.NO_PICTURE:
@@ -236,7 +375,7 @@ def _write(
                     summary.retried += 1
                     queue.postpone(claim, reason, charged=False, using=using)
                     continue
-                case Refusal(Failure.MISSING, reason) if claim.attempts < max_attempts:
+                case Refusal(_, reason, may_pass=True) if claim.attempts < max_attempts:
                     summary.retried += 1
                     queue.postpone(claim, reason, charged=True, using=using)
                     continue
@@ -244,8 +383,9 @@ def _write(
                     summary.failed[failure] += 1
                     without_vector.append(keys[claim])
                     queue.fail(claim, failure, reason, using=using)
+                    _log_failure(embedding, claim, failure, reason, using)
                     continue
-                case None:  # The source was deleted.
+                case Verdict.GONE:
                     summary.outdated += 1
             settled.append(claim.id)
         embedding._base_manager.using(using).bulk_create(
@@ -257,6 +397,25 @@ def _write(
         embedding._base_manager.using(using).filter(pk__in=without_vector).delete()
         queue.settle(settled, using=using)
     return summary
+
+
+def _log_failure(
+    embedding: type[Embedding], claim: Claim, failure: Failure, reason: str, using: str
+) -> None:
+    logger.warning(
+        "%s %s is given up as %s: %s",
+        embedding._meta.label_lower,
+        claim.source_pk,
+        failure,
+        reason,
+        extra={
+            "collection": embedding._meta.label_lower,
+            "database": using,
+            "source_pk": claim.source_pk,
+            "state": str(failure),
+            "attempts": claim.attempts,
+        },
+    )
 
 
 def _lock_sources(embedding: type[Embedding], pks: Sequence[Any], using: str) -> set[Any]:

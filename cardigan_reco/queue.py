@@ -7,13 +7,13 @@ Every time below is the database's clock.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import Count, Exists, OuterRef, QuerySet, TextField
+from django.db.models import Count, QuerySet, TextField
 from django.db.models.functions import Cast, Now
 
 from . import conf
@@ -21,6 +21,8 @@ from .models import Embedding, EncoderVersion, EncodingRequest
 
 TABLE = EncodingRequest._meta.db_table
 State = EncodingRequest.State
+LONGEST_PAUSE_SECONDS = 300
+"""Between two tries of a picture that can't be read through no fault of its own."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,26 @@ def mark(embedding: type[Embedding], source_pks: Iterable[Any], *, using: str) -
     texts = sorted({str(pk) for pk in source_pks})
     if not texts:
         return
+    statement = marking("%s", "unnest(%s::text[]) AS marked (pk)")
     with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"""
-            INSERT INTO {TABLE} AS request
-                (collection, source_pk, version, state, attempts, error)
-            SELECT %s, pk, 1, 'waiting', 0, '' FROM unnest(%s::text[]) AS pk
-            ON CONFLICT (collection, source_pk) DO UPDATE SET
-                version = request.version + 1, state = 'waiting', attempts = 0, error = '',
-                requested_at = clock_timestamp(), available_at = clock_timestamp(),
-                lease_token = NULL, lease_expires_at = NULL
-            """,
-            [embedding._meta.label_lower, texts],
-        )
+        cursor.execute(statement, [embedding._meta.label_lower, texts])
+
+
+def marking(collection: str, pks: str, *, table: str = TABLE) -> str:
+    """Returns the statement that marks each text `pk` of `pks`, an item of FROM; all is SQL.
+
+    It goes by the order of the keys, so that two who mark the same sources at once can't each
+    hold what the other waits for.
+    """
+    return f"""
+        INSERT INTO {table} AS request
+            (collection, source_pk, version, state, attempts, error)
+        SELECT {collection}, pk, 1, 'waiting', 0, '' FROM {pks} ORDER BY pk COLLATE "C"
+        ON CONFLICT (collection, source_pk) DO UPDATE SET
+            version = request.version + 1, state = 'waiting', attempts = 0, error = '',
+            requested_at = clock_timestamp(), available_at = clock_timestamp(),
+            lease_token = NULL, lease_expires_at = NULL
+        """
 
 
 def forget(embedding: type[Embedding], source_pk: Any, *, using: str) -> None:
@@ -74,35 +83,60 @@ def forget(embedding: type[Embedding], source_pk: Any, *, using: str) -> None:
     ).delete()
 
 
-def mark_unencoded(embedding: type[Embedding], *, using: str) -> int:
-    """Marks each source that has a picture but neither an embedding nor a request."""
-    image = embedding.image_field
-    encoded = embedding._base_manager.filter(pk=OuterRef("pk"))
-    sources = embedding.source_model()._base_manager.using(using)
-    pictured = sources.exclude(**{image: ""}).exclude(**{image: None})
-    return _mark_new(embedding, pictured.filter(~Exists(encoded)))
-
-
 def mark_stale(embedding: type[Embedding], *, using: str) -> int:
     """Marks each source whose vector comes from another state of the encoder than today's."""
     current = EncoderVersion.objects.using(using).current(embedding.encoder)
-    return _mark_new(
+    return mark_new(
         embedding, embedding._base_manager.using(using).exclude(encoder_version=current)
     )
 
 
-def _mark_new(embedding: type[Embedding], rows: QuerySet[Any]) -> int:
-    """Marks the primary keys of `rows` that have no request, in one statement."""
-    keys = rows.values_list(Cast("pk", TextField()))
-    selection, parameters = keys.query.get_compiler(rows.db).as_sql()
-    with connections[rows.db].cursor() as cursor:
+def mark_new(embedding: type[Embedding], sources: QuerySet[Any]) -> int:
+    """Marks those of `sources` that have no request, in one statement; returns how many."""
+    keys = sources.values_list(Cast("pk", TextField()))
+    selection, parameters = keys.query.get_compiler(sources.db).as_sql()
+    with connections[sources.db].cursor() as cursor:
         cursor.execute(
             f"""
             INSERT INTO {TABLE} (collection, source_pk, version, state, attempts, error)
             SELECT %s, pk, 1, 'waiting', 0, '' FROM ({selection}) AS sources (pk)
+            ORDER BY pk COLLATE "C"
             ON CONFLICT (collection, source_pk) DO NOTHING
             """,
             [embedding._meta.label_lower, *parameters],
+        )
+        return int(cursor.rowcount)
+
+
+def requests(embedding: type[Embedding], *, using: str) -> QuerySet[EncodingRequest]:
+    """Returns the requests of a collection."""
+    return EncodingRequest.objects.using(using).filter(collection=embedding._meta.label_lower)
+
+
+def requests_of(
+    embedding: type[Embedding], source_pk: Any, *, using: str
+) -> QuerySet[EncodingRequest]:
+    """Returns the request of an expression of primary keys, such as OuterRef("pk")."""
+    return requests(embedding, using=using).filter(source_pk=Cast(source_pk, TextField()))
+
+
+def drop(versions: Mapping[int, int], *, using: str) -> int:
+    """Drops requests, by id, that still have that version; returns how many.
+
+    Never waits: one that somebody changes right now stays.
+    """
+    if not versions:
+        return 0
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            DELETE FROM {TABLE} WHERE id IN (
+                SELECT request.id FROM {TABLE} request
+                JOIN unnest(%s::bigint[], %s::bigint[]) AS seen (id, version)
+                    ON seen.id = request.id AND seen.version = request.version
+                FOR UPDATE OF request SKIP LOCKED)
+            """,
+            [list(versions), list(versions.values())],
         )
         return int(cursor.rowcount)
 
@@ -199,27 +233,42 @@ def fail(claim: Claim, failure: Failure, error: str, *, using: str) -> None:
 
 
 def postpone(claim: Claim, error: str, *, charged: bool, using: str) -> None:
-    """Sends a locked request back to wait, longer each time if it is `charged` with an attempt.
+    """Sends a locked request back to wait, longer each time.
 
-    What is not the picture's fault, such as a storage that is down, is not charged.
+    What is not the picture's fault, such as a storage that is down, is not `charged` with an
+    attempt; it waits a quarter of its age so far, between RETRY_SECONDS and LONGEST_PAUSE_SECONDS.
     """
     pause_seconds = conf.current().retry_seconds
     if charged:
-        change, pause_seconds = "state = 'waiting'", pause_seconds * 2 ** (claim.attempts - 1)
+        _close(claim, "state = 'waiting'", error, pause_seconds * 2 ** (claim.attempts - 1), using)
     else:
         change = "state = 'waiting', attempts = attempts - 1"
-    _close(claim, change, error, pause_seconds, using)
+        _close(claim, change, error, pause_seconds, using, LONGEST_PAUSE_SECONDS)
 
 
-def _close(claim: Claim, change: str, error: str, pause_seconds: int, using: str) -> None:
+def yield_to_shop(claim: Claim, *, using: str) -> None:
+    """Sends a locked request back whose source the shop is changing or deleting right now."""
+    change = "state = 'waiting', attempts = attempts - 1"
+    _close(claim, change, "", conf.current().retry_seconds, using)
+
+
+def _close(
+    claim: Claim,
+    change: str,
+    error: str,
+    pause_seconds: int,
+    using: str,
+    longest_pause_seconds: int = 0,
+) -> None:
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"""
             UPDATE {TABLE} SET {change}, error = %s, lease_token = NULL, lease_expires_at = NULL,
-                available_at = clock_timestamp() + make_interval(secs => %s)
+                available_at = clock_timestamp() + greatest(make_interval(secs => %s),
+                    least((clock_timestamp() - requested_at) / 4, make_interval(secs => %s)))
             WHERE id = %s
             """,
-            [error, pause_seconds, claim.id],
+            [error, pause_seconds, longest_pause_seconds, claim.id],
         )
 
 

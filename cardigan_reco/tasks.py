@@ -1,42 +1,61 @@
-"""The Celery tasks, which encode what waits and what is searched by, and the workers' polling."""
+"""The Celery tasks: what waits is encoded, what is searched by too, doubles are found, and what no
+hook has seen is looked for; and the workers' polling.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 
-from . import collection, conf, doorbell, encoding, photos
-from .encoders import encoders
-from .exceptions import MissingExtra
+from . import collection, conf, doorbell, duplicates, encoding, photos, stopping, sweep
+from .crew import EverythingHangs
+from .duplicates import listings
+from .encoders import encoders, failures
+from .exceptions import CardiganError, DeviceLost, MissingExtra
 from .models import Embedding
 
 try:
     from celery import concurrency, shared_task
-    from celery.signals import worker_init, worker_ready
+    from celery.signals import worker_init, worker_ready, worker_shutting_down
 except ImportError as error:
     raise MissingExtra("Encoding in Celery workers", "celery") from error
+
+EXPIRES_SECONDS = 60
+"""After which a wake-up that nobody took is worth nothing: the workers have polled."""
+EX_SOFTWARE = 70
+"""The exit code of a worker that can't go on; sysexits.h names it."""
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name="cardigan_reco.encode_pending", ignore_result=True)
 def encode_pending(using: str = "default") -> int:
     """Encodes everything that waits in the database `using`; returns how many sources it took.
 
-    While there is more than one batch, each task wakes one more, until all workers are busy. A
+    While there is more than one batch, each task wakes one more, until all workers are busy. What
+    takes longer than a lease, or than half of Celery's time limit, is left to the next task. A
     collection that fails doesn't keep the others waiting: its error is raised at the end. With
     nothing to do, the networks are loaded, so that the first picture needn't wait for them.
     """
     taken = 0
     failure: Exception | None = None
-    for embedding in collection.models():
+    embeddings = collection.models()
+    for embedding in embeddings:
         try:
-            taken += _drain(embedding, using)
+            taken += _drain(embedding, using, _patience_seconds() / len(embeddings))
             encoders[embedding.encoder].warm_up()
         except Exception as error:
             failure = failure or error
+            if isinstance(error, (DeviceLost, EverythingHangs)):
+                _end_worker(error)
     if failure is not None:
         raise failure
     return taken
@@ -45,16 +64,114 @@ def encode_pending(using: str = "default") -> int:
 @shared_task(name=photos.TASK, ignore_result=False)
 def encode_photo(encoder: str, picture: str) -> dict[str, str]:
     """Encodes a shopper's photo, for a process that waits for it; see `photos.answer()`."""
-    return photos.answer(encoder, picture)
+    try:
+        return photos.answer(encoder, picture)
+    except Exception as error:
+        if failures.is_device_lost(error):
+            _end_worker(error)
+        raise
 
 
-def _drain(embedding: type[Embedding], using: str) -> int:
+@shared_task(name="cardigan_reco.find_duplicates", ignore_result=True)
+def find_duplicates(
+    full: bool = False,
+    within: list[str] | None = None,
+    min_probability: float | None = None,
+    using: str = "default",
+) -> dict[str, int]:
+    """Finds listings that were entered twice, as `duplicates.find()` does; `within` are primary
+    keys of items. Returns how many pictures it compared, and how many pairs it found.
+
+    It may take long: a queue of its own keeps it out of the way of the encoding.
+    """
+    shop = listings.current()
+    chosen = None
+    if within is not None and shop is not None:
+        chosen = shop.embedding.item_model()._base_manager.using(using).filter(pk__in=within)
+    *_, progress = duplicates.find(
+        full=full, within=chosen, min_probability=min_probability, using=using
+    )
+    return {"compared": progress.compared, "found": progress.found, "gone": progress.gone}
+
+
+@shared_task(name="cardigan_reco.sweep", ignore_result=True)
+def sweep_up(
+    using: str = "default", labels: list[str] | None = None, after: str | None = None
+) -> dict[str, int]:
+    """Looks for what the queue should know of, as `sweep.run()` does; for Celery's beat.
+
+    What takes longer than an encoding task may is left to another message, with the labels of the
+    collections that are left and the key to go on after. Returns what was found, by its kind.
+    """
+    found: Counter[str] = Counter()
+    failure: Exception | None = None
+    ends_at = time.monotonic() + _patience_seconds()
+    left = labels or [embedding._meta.label for embedding in collection.models()]
+    while left:
+        try:
+            for step in _steps(left[0], using, after):
+                found.update(step.found)
+                if step.marked:
+                    doorbell.ring(using)
+                if step.last is not None and (time.monotonic() >= ends_at or stopping.is_asked()):
+                    _sweep_on(using, left, str(step.last))
+                    return dict(found)
+        except (CardiganError, ImproperlyConfigured) as error:
+            failure = failure or error
+        left, after = left[1:], None
+    if failure is not None:
+        raise failure
+    return dict(found)
+
+
+def _steps(label: str, using: str, after: str | None) -> Iterator[sweep.Swept]:
+    embedding = collection.labelled(label)
+    key = None if after is None else embedding.source_model()._meta.pk.to_python(after)
+    return sweep.run(embedding, using=using, after=key)
+
+
+def _sweep_on(using: str, labels: list[str], after: str) -> None:
+    with sweep_up.app.connection_for_write() as connection:  # As send_wake_up() does.
+        sweep_up.apply_async(
+            args=[using, labels, after],
+            queue=conf.current().celery_queue,
+            retry=False,
+            connection=connection,
+        )
+
+
+def _drain(embedding: type[Embedding], using: str, patience_seconds: float) -> int:
     taken = 0
-    for summary in encoding.drain(embedding, using=using):
+    ends_at = time.monotonic() + patience_seconds
+    for summary in encoding.drain(embedding, using=using, ends_at=ends_at):
         if not taken and summary.total >= conf.current().batch_size:
             doorbell.ring(using)
         taken += summary.total
+        duplicates.check_encoded(embedding, summary.sources, using=using)
+    if time.monotonic() >= ends_at:
+        doorbell.ring(using)
     return taken
+
+
+def _patience_seconds() -> float:
+    """Returns how long one task goes on: a worker has other queues, and ends between tasks."""
+    seconds = float(conf.current().lease_seconds)
+    options = encode_pending.app.conf
+    limits: list[float | None] = [options.task_time_limit, options.task_soft_time_limit]
+    limits += encode_pending.request.timelimit or []
+    return min([seconds, *(limit / 2 for limit in limits if limit)])
+
+
+def _end_worker(error: Exception) -> None:
+    """Ends this process, which can't go on, so that its supervisor or its pool starts another."""
+    from billiard import current_process
+    from celery.worker import state  # Only here, since the web imports this module to ring.
+
+    logger.critical("The worker ends, since it can't go on: %s", error)
+    if current_process().name == "MainProcess":
+        state.should_stop = EX_SOFTWARE  # After this task.
+    else:
+        os._exit(EX_SOFTWARE)
 
 
 def send_wake_up(using: str) -> None:
@@ -64,7 +181,7 @@ def send_wake_up(using: str) -> None:
         encode_pending.apply_async(
             args=[using],
             queue=conf.current().celery_queue,
-            expires=60,
+            expires=EXPIRES_SECONDS,
             retry=False,
             connection=connection,
         )
@@ -82,6 +199,11 @@ def _refuse_forks_of_cuda(sender: Any, **kwargs: object) -> None:
             f"Encoder {on_cuda[0]!r} runs on CUDA, which does not survive the forks of Celery's "
             "prefork pool. Start the worker with --pool=solo, one for each GPU."
         )
+
+
+@worker_shutting_down.connect
+def _stop_between_batches(sender: Any, **kwargs: object) -> None:
+    stopping.ask()
 
 
 @worker_ready.connect

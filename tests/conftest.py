@@ -16,8 +16,9 @@ from pytest_django import Settings
 from cardigan_reco import collection, encoding, neighbours
 from cardigan_reco.encoding import Summary
 from tests import celery  # noqa: F401  The app of the tests, before any task is sent.
-from tests.processes import RedisServer
+from tests.processes import RabbitServer, RedisServer
 from tests.testapp.catalogue.models import Product, ProductImage
+from tests.workers import StartWorker, workers
 
 Colour = tuple[int, int, int]
 RED, ORANGE, GREEN, BLUE = (220, 30, 30), (230, 110, 30), (30, 180, 60), (30, 60, 220)
@@ -74,15 +75,43 @@ def encode_all(using: str = "default") -> Summary:
     return summary
 
 
+def need(program: str) -> str:
+    """Returns where a program is; without it the test skips, or fails in CI."""
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
+    if (found := shutil.which(program, path=path)) is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{program} is not on the PATH, and CI needs it.")
+        pytest.skip(f"{program} is not on the PATH.")
+    return found
+
+
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("redis-server is not on the PATH, and CI needs it.")
-        pytest.skip("redis-server is not on the PATH.")
+    need("redis-server")
     server = RedisServer(tmp_path / "redis.log")
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    need("rabbitmq-server")
+    server = RabbitServer(tmp_path_factory.mktemp("rabbitmq"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def rabbit(rabbitmq: RabbitServer) -> RabbitServer:
+    """A RabbitMQ whose queues are empty."""
+    rabbitmq.reset()
+    return rabbitmq
+
+
+@pytest.fixture
+def start_worker(transactional_db: None, tmp_path: Path) -> Iterator[StartWorker]:
+    with workers(tmp_path) as start:
+        yield start
 
 
 @pytest.fixture

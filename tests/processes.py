@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,8 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from amqp.exceptions import NotFound
 from django.conf import settings
 from django.db import connection
+from kombu import Connection
+from kombu.exceptions import KombuError
 
 from tests import postgres
 
@@ -72,7 +76,9 @@ class Broker:
 class Process:
     """A Python process with the tests' settings, in a process group of its own."""
 
-    def __init__(self, *arguments: str, log: Path, **changed: Any) -> None:
+    def __init__(
+        self, *arguments: str, log: Path, environment: dict[str, str] | None = None, **changed: Any
+    ) -> None:
         """Starts `python ARGUMENTS`; `changed` are settings that differ from the tests' own."""
         self.log = log
         database = urlsplit(postgres.url())._replace(path=f"/{connection.settings_dict['NAME']}")
@@ -82,6 +88,7 @@ class Process:
             "DJANGO_SETTINGS_MODULE": "tests.settings",
             "CARDIGAN_TESTS_SETTINGS": json.dumps({"MEDIA_ROOT": settings.MEDIA_ROOT, **changed}),
             "PYTHONUNBUFFERED": "1",
+            **(environment or {}),
         }
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
@@ -131,6 +138,10 @@ class RedisServer:
         self.start()
 
     @property
+    def is_running(self) -> bool:
+        return self.popen.poll() is None
+
+    @property
     def broker(self) -> Broker:
         return Broker(f"redis://127.0.0.1:{self.port}/0")
 
@@ -152,6 +163,126 @@ class RedisServer:
     def stop(self) -> None:
         self.popen.kill()
         self.popen.wait(PATIENCE_SECONDS)
+
+
+class RabbitServer:
+    """A RabbitMQ on ports of its own, with its files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.log = folder / "rabbitmq.log"
+        self._environment = {
+            **os.environ,
+            "PATH": os.pathsep.join(["/usr/lib/rabbitmq/bin", os.environ["PATH"]]),
+            "HOME": str(folder),  # Where Erlang keeps its cookie.
+            "RABBITMQ_NODENAME": f"cardigan{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+        }
+        with self.log.open("ab") as output:
+            # RabbitMQ would start one by itself, which outlives it.
+            self._mapper = subprocess.Popen(["epmd"], env=self._environment, stdout=output)
+            self.popen = subprocess.Popen(
+                ["rabbitmq-server"],
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            wait_until(self._answers, "RabbitMQ answers")
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def broker(self) -> Broker:
+        return Broker(f"amqp://guest:guest@127.0.0.1:{self.port}//")
+
+    def _answers(self) -> bool:
+        if self.popen.poll() is not None:
+            raise AssertionError(self.log.read_text(errors="replace"))
+        with suppress(OSError, KombuError), Connection(self.broker.url) as connection:
+            connection.ensure_connection(max_retries=1, timeout=1)
+            return True
+        return False
+
+    def messages(self, queue: str) -> int:
+        """Returns how many messages wait in a queue."""
+        with Connection(self.broker.url) as connection:
+            declared = connection.default_channel.queue_declare(queue, passive=True)
+            return int(declared.message_count)
+
+    def reset(self) -> None:
+        """Empties the queue of the tests' workers."""
+        with Connection(self.broker.url) as connection, suppress(NotFound):
+            connection.default_channel.queue_delete("cardigan")
+
+    def stop(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self._mapper.kill()
+        for process in (self.popen, self._mapper):
+            process.wait(PATIENCE_SECONDS)
+
+
+class PgBouncer:
+    """A PgBouncer in transaction mode in front of the tests' database, with one connection."""
+
+    def __init__(self, program: str, log: Path) -> None:
+        self.port = free_port()
+        self.log = log
+        server = connection.settings_dict
+        host = server["HOST"] or server.get("OPTIONS", {}).get("host", "")
+        target = {
+            "host": host,
+            "port": server["PORT"],
+            "dbname": server["NAME"],
+            "user": server["USER"],
+            "password": server["PASSWORD"],
+        }
+        names = " ".join(f"{name}={value}" for name, value in target.items() if value)
+        self._folder = tempfile.TemporaryDirectory()
+        settings_file = Path(self._folder.name) / "pgbouncer.ini"
+        settings_file.write_text(
+            f"[databases]\n{server['NAME']} = {names}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = any\n"
+            "pool_mode = transaction\ndefault_pool_size = 1\nserver_reset_query =\n"
+        )
+        self.settings = {**server, "HOST": "127.0.0.1", "PORT": self.port, "OPTIONS": {}}
+        # It refuses to be root, and has to reach the server's socket.
+        as_other: list[str] = []
+        if os.geteuid() == 0:
+            owner = Path(host).stat().st_uid if host.startswith("/") else 65534
+            as_other = ["setpriv", f"--reuid={owner}", "--clear-groups"]
+            Path(self._folder.name).chmod(0o755)
+        with self.log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                [*as_other, program, str(settings_file)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until(self._answers, "PgBouncer answers")
+
+    def _answers(self) -> bool:
+        if self.popen.poll() is not None:
+            raise AssertionError(self.log.read_text(errors="replace"))
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def stop(self) -> None:
+        self.popen.kill()
+        self.popen.wait(PATIENCE_SECONDS)
+        self._folder.cleanup()
 
 
 @contextmanager

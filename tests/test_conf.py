@@ -87,17 +87,18 @@ def test_counts_are_whole_and_positive(key: str, value: object) -> None:
     ]
 
 
+@pytest.mark.parametrize("key", ["SEARCH_TIMEOUT_SECONDS", "READ_SECONDS", "DECODE_SECONDS"])
 @pytest.mark.parametrize("value", [0, -0.5, "2", None, True, float("nan"), float("inf")])
-def test_the_time_of_a_search_is_a_positive_number(value: object) -> None:
-    assert reported({"SEARCH_TIMEOUT_SECONDS": value}) == [
+def test_times_are_positive_numbers(key: str, value: object) -> None:
+    assert reported({key: value}) == [
         (
             "E002",
-            f"CARDIGAN_RECO['SEARCH_TIMEOUT_SECONDS'] is {value!r}.",
+            f"CARDIGAN_RECO[{key!r}] is {value!r}.",
             "It must be a number from 0.001 to 3600.",
         )
     ]
-    assert reported({"SEARCH_TIMEOUT_SECONDS": 3}) == []
-    assert reported({"SEARCH_TIMEOUT_SECONDS": 0.25}) == []
+    assert reported({key: 3}) == []
+    assert reported({key: 0.25}) == []
 
 
 @pytest.mark.parametrize("value", [0, 1001, 10.0, True, "100"])

@@ -21,11 +21,24 @@ from tests.testapp.models import ProductImageEmbedding
 
 PACKAGE = Path(cardigan_reco.__file__).parent
 LAYERS = [
-    ["exceptions", "conf", "containers", "filters", "images", "photo_form", "refusals", "uploads"],
+    [
+        *["exceptions", "conf", "containers", "copies", "filters", "images"],
+        *["photo_form", "refusals", "uploads"],
+    ],
+    ["crew", "quarantine", "stopping"],
     ["encoders", "fields", "querysets"],
     ["models", "training"],
     ["collection", "database", "queue"],
-    ["duplicates", "encoding", "neighbours", "overview", "photos"],
+    [
+        "capture",
+        "duplicates",
+        "encoding",
+        "neighbours",
+        "operations",
+        "overview",
+        "photos",
+        "sweep",
+    ],
     ["search", "recommendations"],
     ["doorbell", "tasks"],
     ["signals"],

@@ -9,9 +9,8 @@ from django.db import connection, connections, transaction
 from django.test import override_settings
 
 from cardigan_reco import queue
-from cardigan_reco.models import EncoderVersion, EncodingRequest
+from cardigan_reco.models import EncodingRequest
 from cardigan_reco.queue import Claim, Failure
-from tests.testapp.catalogue.models import Product, ProductImage
 from tests.testapp.models import PosterEmbedding, ProductImageEmbedding
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -185,6 +184,44 @@ def test_an_uncharged_retry_keeps_its_attempts() -> None:
     assert (row.state, row.attempts, row.error) == ("waiting", 0, "storage down")
 
 
+@pytest.mark.parametrize(("age_seconds", "pause_seconds"), [(0, 10), (200, 50), (86_400, 300)])
+def test_an_uncharged_retry_waits_longer_the_longer_it_has_waited(
+    age_seconds: int, pause_seconds: int
+) -> None:
+    mark(1)
+    age_all(age_seconds)
+    with override_settings(CARDIGAN_RECO={"RETRY_SECONDS": 10}):
+        queue.postpone(claim()[0], "storage down", charged=False, using=DB)
+    assert pause() == pytest.approx(pause_seconds, abs=5)
+
+
+def test_what_the_shop_is_changing_is_looked_at_again_soon() -> None:
+    mark(1)
+    age_all(86_400)
+    with override_settings(CARDIGAN_RECO={"RETRY_SECONDS": 10}):
+        queue.yield_to_shop(claim()[0], using=DB)
+    assert pause() == pytest.approx(10, abs=5)
+    row = EncodingRequest.objects.get()
+    assert (row.state, row.attempts, row.error) == ("waiting", 0, "")
+
+
+def age_all(seconds: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {queue.TABLE} SET requested_at = requested_at - make_interval(secs => %s)",
+            [seconds],
+        )
+
+
+def pause() -> float:
+    """Returns for how many seconds the one request still waits."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT extract(epoch FROM available_at - clock_timestamp()) FROM {queue.TABLE}"
+        )
+        return float(cursor.fetchone()[0])
+
+
 def test_retry_sends_only_the_given_up_back() -> None:
     mark(1, 2)
     queue.fail(claim(1)[0], Failure.BAD_IMAGE, "no picture", using=DB)
@@ -197,23 +234,3 @@ def test_retry_sends_only_the_given_up_back() -> None:
         "bad_image": 0,
         "dead": 0,
     }
-
-
-def test_sources_without_embedding_or_request_are_found() -> None:
-    product = Product.objects.create(title="mug")
-    ProductImage.objects.bulk_create(
-        ProductImage(product=product, original=name) for name in ["a.jpg", "b.jpg", "c.jpg", ""]
-    )
-    first, second, third, _empty = ProductImage.objects.order_by("pk")
-    mark(first.pk)
-    queue.fail(claim()[0], Failure.MISSING, "gone", using=DB)
-    version = EncoderVersion.objects.create(
-        encoder="default", fingerprint="older", backend="x", dimensions=16
-    )
-    ProductImageEmbedding.objects.create(
-        source=second, vector=[1.0] + [0.0] * 15, digest="0" * 64, encoder_version=version
-    )
-    assert queue.mark_unencoded(ProductImageEmbedding, using=DB) == 1
-    assert states() == {str(first.pk): "missing", str(third.pk): "waiting"}
-    assert queue.mark_stale(ProductImageEmbedding, using=DB) == 1
-    assert states()[str(second.pk)] == "waiting"

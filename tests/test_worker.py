@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
-from pytest_django import Settings
 
-from cardigan_reco import doorbell, recommendations
+from cardigan_reco import doorbell, recommendations, tasks
 from cardigan_reco.doorbell import Doorbell
 from cardigan_reco.models import EncodingRequest
 from cardigan_reco.signals import paused
@@ -19,43 +17,19 @@ from tests.celery import configured
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, add_image, jpeg
 from tests.pictures import encoded as picture_file
 from tests.pictures import plain
-from tests.processes import Broker, Process, RedisServer, wait_until
+from tests.processes import Broker, Process, RabbitServer, RedisServer, wait_until
 from tests.testapp.catalogue.models import Product, ProductImage
 from tests.testapp.models import ProductImageEmbedding
+from tests.workers import StartWorker, wait_for_worker, wait_until_encoded
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HOUR = 3600
-StartWorker = Callable[..., Process]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Broker:
     return Broker.in_folder(tmp_path / "broker")
-
-
-@pytest.fixture
-def start_worker(
-    transactional_db: None, settings: Settings, tmp_path: Path
-) -> Iterator[StartWorker]:
-    """Returns a function that starts a worker of the tests' app; they end with the test."""
-    started: list[Process] = []
-
-    def start(broker: Broker, pool: str | None = "solo", **changed: Any) -> Process:
-        options = ["-Q", "cardigan", "-c", "2", "-l", "INFO", "--without-mingle"]
-        process = Process(
-            *["-m", "celery", "-A", "tests.celery", "worker", *options],
-            *([f"--pool={pool}"] if pool else []),
-            log=tmp_path / f"worker{len(started)}.log",
-            CARDIGAN_RECO={**settings.CARDIGAN_RECO, **changed},
-            **broker.settings(),
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
 
 
 @pytest.fixture
@@ -65,15 +39,6 @@ def bell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Doorbell]:
     monkeypatch.setattr(doorbell, "ring", bell.ring)
     yield bell
     bell.close()
-
-
-def wait_for_worker(worker: Process) -> None:
-    wait_until(lambda: "ready." in worker.output(), "the worker is ready", worker)
-
-
-def wait_until_encoded(image: ProductImage, worker: Process) -> None:
-    encoded = ProductImageEmbedding.objects.filter(source=image)
-    wait_until(encoded.exists, f"{image} is encoded", worker)
 
 
 class TestWoken:
@@ -118,6 +83,31 @@ class TestWoken:
             wait_for_worker(worker)
             for colour in (RED, GREEN):
                 wait_until_encoded(add_product("mug", colour).images.get(), worker)
+
+    @pytest.mark.parametrize("pool", ["solo", "threads", "prefork"])
+    def test_with_rabbitmq(
+        self,
+        pool: str,
+        rabbit: RabbitServer,
+        start_worker: StartWorker,
+        add_product: AddProduct,
+        bell: Doorbell,
+    ) -> None:
+        with configured(broker_url=rabbit.broker.url):
+            worker = start_worker(rabbit.broker, pool, POLL_SECONDS=HOUR)
+            wait_for_worker(worker)
+            for colour in (RED, GREEN):
+                wait_until_encoded(add_product("mug", colour).images.get(), worker)
+
+    def test_wake_ups_that_nobody_takes_leave_rabbitmq_by_themselves(
+        self, rabbit: RabbitServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tasks, "EXPIRES_SECONDS", 2)
+        with configured(broker_url=rabbit.broker.url):
+            for _ in range(3):
+                tasks.send_wake_up("default")
+            wait_until(lambda: rabbit.messages("cardigan") == 3, "the messages are there")
+            wait_until(lambda: rabbit.messages("cardigan") == 0, "the messages are gone")
 
 
 class TestPolling:

@@ -1,0 +1,28 @@
+"""Gives each Python process that finds this folder on its path a Pillow that some pictures break.
+
+Pictures of CRASHES x CRASHES pixels end the process, of HANGS x HANGS are never decoded, of
+SWELLS x SWELLS take all memory that there is, as those do that meet a bug of a decoder.
+"""
+
+import os
+import signal
+import time
+
+from PIL import ImageFile
+
+CRASHES, HANGS, SWELLS = 71, 73, 79
+_load = ImageFile.ImageFile.load
+
+
+def load(self):
+    if self.size == (CRASHES, CRASHES):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    while self.size == (HANGS, HANGS):
+        time.sleep(3600)
+    swelling = []
+    while self.size == (SWELLS, SWELLS):
+        swelling.append(bytes(50_000_000))
+    return _load(self)
+
+
+ImageFile.ImageFile.load = load
