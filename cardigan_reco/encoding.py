@@ -8,23 +8,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Any
 
 import numpy as np
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
-from django.db.models.fields.files import FieldFile
 from numpy.typing import NDArray
-from PIL.Image import Image
 
-from . import conf, crew, images, queue, stopping
-from .crew import Hung, Job
+from . import conf, preparation, queue, stopping
 from .encoders import encoders, failures
 from .encoders.base import Encoder
-from .exceptions import CardiganError, DeviceLost, ImageError, InvalidVectors
+from .exceptions import CardiganError, DeviceLost, InvalidVectors
 from .models import Embedding, EncoderVersion
-from .quarantine import DecoderCrashed, DecoderKilled, Quarantine
+from .preparation import Picture, Preparation, Refusal, Skipped, Trouble
+from .quarantine import Quarantine
 from .queue import Claim, Failure
 
 logger = logging.getLogger(__name__)
@@ -65,49 +62,9 @@ class Summary:
         )
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A decoded picture and the digest of its bytes."""
-
-    image: Image
-    digest: str
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a picture can't be encoded."""
-
-    failure: Failure
-    reason: str
-    may_pass: bool = False
-    """Whether it is tried again, up to MAX_ATTEMPTS."""
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Why a picture couldn't be read, through no fault of its own."""
-
-    reason: str
-
-
 KEY = ["source"]
 WRITTEN = ["vector", "digest", "encoder_version", "encoded_at"]
 
-
-class Verdict(Enum):
-    UNCHANGED = auto()
-    NO_PICTURE = auto()
-    GONE = auto()
-    """The source was deleted."""
-    SUSPECT = auto()
-    """Its decoding doesn't end: it is tried alone, where it can be killed."""
-    UNTOUCHED = auto()
-    """The batch's time was over before its turn."""
-
-
-Preparation = Picture | Refusal | Trouble | Verdict
-
-READING, DECODING, QUARANTINED = "reading", "decoding", "quarantined"
 
 _at_once: dict[str, int] = {}
 """Encoder's alias -> pictures that fit into its memory, where it has run out of it."""
@@ -152,7 +109,9 @@ def _encode(
     try:
         encoder = encoders[embedding.encoder]
         version = EncoderVersion.objects.using(using).current(embedding.encoder)
-        prepared = _prepare(embedding, claims, version, encoder.min_side, quarantine, using)
+        prepared = preparation.prepare(
+            embedding, claims, version, encoder.min_side, quarantine, using
+        )
         summary = _give_back(prepared, using)
         vectors = _vectors(encoder, embedding.encoder, prepared)
         return summary + _write(embedding, prepared, vectors, version, using)
@@ -181,105 +140,10 @@ def _return_what_is_left(using: str) -> None:
             _unreturned.remove(entry)
 
 
-def _prepare(
-    embedding: type[Embedding],
-    claims: Sequence[Claim],
-    version: EncoderVersion,
-    min_side: int | None,
-    quarantine: Quarantine,
-    using: str,
-) -> dict[Claim, Preparation]:
-    """Reads and decodes the pictures in threads."""
-    by_pk = queue.source_pks(embedding, claims)
-    sources = embedding.source_model()._base_manager.using(using).in_bulk(list(by_pk))
-    known = dict(
-        embedding._base_manager.using(using)
-        .filter(pk__in=list(by_pk), encoder_version=version)
-        .values_list("pk", "digest")
-    )
-    # A process in which a decoder hangs already decodes nothing more by itself.
-    is_tainted = crew.hanging(DECODING) > 0
-
-    def prepare(job: Job[Any]) -> Preparation:
-        opener = _Opener(job, min_side, quarantine)
-        return opener.open(
-            getattr(sources[job.key], embedding.image_field),
-            known.get(job.key),
-            alone=is_tainted or by_pk[job.key].attempts > 1,
-        )
-
-    settings = conf.current()
-    done = crew.work_through(
-        sources,
-        prepare,
-        threads=settings.decode_threads,
-        seconds=settings.preparation_seconds,
-        stop=stopping.is_asked,
-    )
-    return {
-        claim: _prepared(done.get(pk)) if pk in sources else Verdict.GONE
-        for pk, claim in by_pk.items()
-    }
-
-
-def _prepared(outcome: Preparation | Hung | None) -> Preparation:
-    match outcome:
-        case None:
-            return Verdict.UNTOUCHED
-        case Hung(stage, _) if stage == DECODING:
-            return Verdict.SUSPECT
-        case Hung(_, seconds):
-            return Trouble(f"The storage didn't answer in {seconds:g} s.")
-        case _:
-            return outcome
-
-
-@dataclass(frozen=True)
-class _Opener:
-    """Reads and decodes one picture, and says how far it is."""
-
-    job: Job[Any]
-    min_side: int | None
-    quarantine: Quarantine
-
-    def open(self, file: FieldFile, known_digest: str | None, *, alone: bool) -> Preparation:
-        if not file:
-            return Verdict.NO_PICTURE
-        settings = conf.current()
-        try:
-            self.job.begin(READING, min(settings.read_seconds, settings.preparation_seconds))
-            with file.open() as opened:
-                data = images.read(opened)
-            digest = images.digest(data)
-            if digest == known_digest:
-                return Verdict.UNCHANGED
-            return Picture(self._decode(data, alone), digest)
-        except ImageError as error:
-            return Refusal(Failure.BAD_IMAGE, str(error))
-        except DecoderCrashed as error:
-            return Refusal(Failure.DEAD, str(error))
-        except DecoderKilled as error:
-            return Refusal(Failure.DEAD, str(error), may_pass=True)
-        except FileNotFoundError:
-            reason = f"The storage has no file {file.name!r}."
-            return Refusal(Failure.MISSING, reason, may_pass=True)
-        except Exception as error:  # Storages raise whatever their client libraries raise.
-            return Trouble(f"{file.name!r} can't be read: {type(error).__name__}: {error}")
-
-    def _decode(self, data: bytes, alone: bool) -> Image:
-        settings = conf.current()
-        seconds = min(settings.decode_seconds, settings.preparation_seconds)
-        if alone:
-            self.job.begin(QUARANTINED, float("inf"))  # It ends by itself.
-            return self.quarantine.load(data, min_side=self.min_side, seconds=seconds)
-        self.job.begin(DECODING, seconds)
-        return images.load(data, min_side=self.min_side)
-
-
 def _give_back(prepared: dict[Claim, Preparation], using: str) -> Summary:
     """Gives back, and takes out of `prepared`, what nothing more can be done about here."""
-    suspects = [claim for claim, done in prepared.items() if done is Verdict.SUSPECT]
-    untouched = [claim for claim, done in prepared.items() if done is Verdict.UNTOUCHED]
+    suspects = [claim for claim, done in prepared.items() if done is Skipped.SUSPECT]
+    untouched = [claim for claim, done in prepared.items() if done is Skipped.UNTOUCHED]
     if suspects:
         seconds = conf.current().decode_seconds
         queue.abandon(suspects, f"Decoding didn't end in {seconds:g} s.", using=using)
@@ -366,9 +230,9 @@ def _write(
                     summary.sources.append(keys[claim])
                     values = {"pk": keys[claim], "vector": vectors[claim], "digest": digest}
                     rows.append(embedding(**values, encoder_version=version))
-                case Verdict.UNCHANGED:
+                case Skipped.UNCHANGED:
                     summary.skipped += 1
-                case Verdict.NO_PICTURE:
+                case Skipped.NO_PICTURE:
                     summary.removed += 1
                     without_vector.append(keys[claim])
                 case Trouble(reason):
@@ -385,7 +249,7 @@ def _write(
                     queue.fail(claim, failure, reason, using=using)
                     _log_failure(embedding, claim, failure, reason, using)
                     continue
-                case Verdict.GONE:
+                case Skipped.GONE:
                     summary.outdated += 1
             settled.append(claim.id)
         embedding._base_manager.using(using).bulk_create(

@@ -37,6 +37,7 @@ LAYERS = [
         "operations",
         "overview",
         "photos",
+        "preparation",
         "sweep",
     ],
     ["search", "recommendations"],

@@ -1,0 +1,160 @@
+"""Preparation: reads and decodes the pictures of claimed sources, whatever they are like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from django.db.models.fields.files import FieldFile
+from PIL.Image import Image
+
+from . import conf, crew, images, queue, stopping
+from .crew import Hung, Job
+from .exceptions import ImageError
+from .models import Embedding, EncoderVersion
+from .quarantine import DecoderCrashed, DecoderKilled, Quarantine
+from .queue import Claim, Failure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture and the digest of its bytes."""
+
+    image: Image
+    digest: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a picture can't be encoded."""
+
+    failure: Failure
+    reason: str
+    may_pass: bool = False
+    """Whether it is tried again, up to MAX_ATTEMPTS."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a picture couldn't be read, through no fault of its own."""
+
+    reason: str
+
+
+class Skipped(Enum):
+    """Why there is nothing to encode of a source."""
+
+    UNCHANGED = auto()
+    NO_PICTURE = auto()
+    GONE = auto()
+    """The source was deleted."""
+    SUSPECT = auto()
+    """Its decoding doesn't end: it is tried alone, where it can be killed."""
+    UNTOUCHED = auto()
+    """The batch's time was over before its turn."""
+
+
+Preparation = Picture | Refusal | Trouble | Skipped
+
+READING, DECODING, QUARANTINED = "reading", "decoding", "quarantined"
+
+
+def prepare(
+    embedding: type[Embedding],
+    claims: Sequence[Claim],
+    version: EncoderVersion,
+    min_side: int | None,
+    quarantine: Quarantine,
+    using: str,
+) -> dict[Claim, Preparation]:
+    """Reads and decodes the pictures of the claims in threads; returns what came of each.
+
+    `min_side`: as in `images.load()`. What takes too long is left behind, and what had no turn in
+    half a lease is untouched. Raises EverythingHangs when too much was left behind.
+    """
+    by_pk = queue.source_pks(embedding, claims)
+    sources = embedding.source_model()._base_manager.using(using).in_bulk(list(by_pk))
+    known = dict(
+        embedding._base_manager.using(using)
+        .filter(pk__in=list(by_pk), encoder_version=version)
+        .values_list("pk", "digest")
+    )
+    # A process in which a decoder hangs already decodes nothing more by itself.
+    is_tainted = crew.hanging(DECODING) > 0
+
+    def open_one(job: Job[Any]) -> Preparation:
+        opener = _Opener(job, min_side, quarantine)
+        return opener.open(
+            getattr(sources[job.key], embedding.image_field),
+            known.get(job.key),
+            alone=is_tainted or by_pk[job.key].attempts > 1,
+        )
+
+    settings = conf.current()
+    done = crew.work_through(
+        sources,
+        open_one,
+        threads=settings.decode_threads,
+        seconds=settings.preparation_seconds,
+        stop=stopping.is_asked,
+    )
+    return {
+        claim: _prepared(done.get(pk)) if pk in sources else Skipped.GONE
+        for pk, claim in by_pk.items()
+    }
+
+
+def _prepared(outcome: Preparation | Hung | None) -> Preparation:
+    match outcome:
+        case None:
+            return Skipped.UNTOUCHED
+        case Hung(stage, _) if stage == DECODING:
+            return Skipped.SUSPECT
+        case Hung(_, seconds):
+            return Trouble(f"The storage didn't answer in {seconds:g} s.")
+        case _:
+            return outcome
+
+
+@dataclass(frozen=True)
+class _Opener:
+    """Reads and decodes one picture, and says how far it is."""
+
+    job: Job[Any]
+    min_side: int | None
+    quarantine: Quarantine
+
+    def open(self, file: FieldFile, known_digest: str | None, *, alone: bool) -> Preparation:
+        if not file:
+            return Skipped.NO_PICTURE
+        settings = conf.current()
+        try:
+            self.job.begin(READING, min(settings.read_seconds, settings.preparation_seconds))
+            with file.open() as opened:
+                data = images.read(opened)
+            digest = images.digest(data)
+            if digest == known_digest:
+                return Skipped.UNCHANGED
+            return Picture(self._decode(data, alone), digest)
+        except ImageError as error:
+            return Refusal(Failure.BAD_IMAGE, str(error))
+        except DecoderCrashed as error:
+            return Refusal(Failure.DEAD, str(error))
+        except DecoderKilled as error:
+            return Refusal(Failure.DEAD, str(error), may_pass=True)
+        except FileNotFoundError:
+            reason = f"The storage has no file {file.name!r}."
+            return Refusal(Failure.MISSING, reason, may_pass=True)
+        except Exception as error:  # Storages raise whatever their client libraries raise.
+            return Trouble(f"{file.name!r} can't be read: {type(error).__name__}: {error}")
+
+    def _decode(self, data: bytes, alone: bool) -> Image:
+        settings = conf.current()
+        seconds = min(settings.decode_seconds, settings.preparation_seconds)
+        if alone:
+            self.job.begin(QUARANTINED, float("inf"))  # It ends by itself.
+            return self.quarantine.load(data, min_side=self.min_side, seconds=seconds)
+        self.job.begin(DECODING, seconds)
+        return images.load(data, min_side=self.min_side)
