@@ -115,7 +115,7 @@ def main() -> None:
                 "p99, s": statistics.quantiles(watch.seconds, n=100)[98],
                 "longest, s": max(watch.seconds),
                 "never found": len(watch.waiting),
-                "not in the index": missing_from_index(100),
+                "of 100 newest, missed by the index": missing_from_index(100),
                 "sustained, saves a second": highest(options.rate, options.step_seconds),
                 "given up": EncodingRequest.objects.exclude(
                     state__in=["waiting", "leased"]
@@ -129,7 +129,7 @@ def main() -> None:
         print(json.dumps(figures))
     else:
         for name, value in figures.items():
-            print(f"{name:<28}{value:>12.{2 if isinstance(value, float) else 0}f}")
+            print(f"{name:<36}{value:>12.{2 if isinstance(value, float) else 0}f}")
 
 
 def fill(rows: int) -> None:

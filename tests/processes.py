@@ -129,6 +129,13 @@ def free_port() -> int:
         return int(unused.getsockname()[1])
 
 
+def _accepts(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
 class RedisServer:
     """A Redis on a port of its own that keeps nothing; stopped and started at will."""
 
@@ -169,7 +176,7 @@ class RabbitServer:
     """A RabbitMQ on ports of its own, with its files in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        self.port, mapper_port = free_port(), free_port()
         self.log = folder / "rabbitmq.log"
         self._environment = {
             **os.environ,
@@ -179,7 +186,7 @@ class RabbitServer:
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()),
-            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_PORT": str(mapper_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
@@ -190,6 +197,7 @@ class RabbitServer:
         with self.log.open("ab") as output:
             # RabbitMQ would start one by itself, which outlives it.
             self._mapper = subprocess.Popen(["epmd"], env=self._environment, stdout=output)
+            wait_until(lambda: _accepts(mapper_port), "Erlang's port mapper answers")
             self.popen = subprocess.Popen(
                 ["rabbitmq-server"],
                 env=self._environment,
@@ -275,9 +283,7 @@ class PgBouncer:
     def _answers(self) -> bool:
         if self.popen.poll() is not None:
             raise AssertionError(self.log.read_text(errors="replace"))
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
+        return _accepts(self.port)
 
     def stop(self) -> None:
         self.popen.kill()
