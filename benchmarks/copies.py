@@ -123,8 +123,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="Folder of the zip files.")
     parser.add_argument("--split", choices=["train", "val"], default="val")
     parser.add_argument("--copies", type=int, default=1, help="Of each picture.")
-    parser.add_argument("--nearest", type=int, default=8, help="Vectors nearest to a picture's.")
+    parser.add_argument("--nearest", type=int, default=4, help="Of its vector; 4 as in find().")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--far", action="store_true", help="Let imagededup search farther, too.")
     parser.add_argument("--sheet", type=Path, help="Contact sheet of the first false pairs.")
     options = parser.parse_args()
     # Processes that are forked after torch has run hang: these come first.
@@ -138,7 +139,7 @@ def main() -> None:
             f"{len(task.queries) - twins} copies, {twins} recoloured, {len(task.originals)} others"
         )
         # imagededup forks by itself.
-        others = peers(task, Path(folder))
+        others = peers(task, Path(folder), far=options.far)
         alone = ours(task, processes, nearest=0)
         answers = [ours(task, processes, nearest=options.nearest), alone, *others]
     report(task, answers, rows)
@@ -198,11 +199,12 @@ def ours(task: Task, processes: Pool, *, nearest: int) -> Answer:
     # Unsigned: of a negative number NumPy counts the bits of its absolute value.
     hashes = np.array([[one.bits, one.mirrored_bits] for one in described]).view(np.uint64)
     candidates = []
+    if nearest:
+        beside = by_vector(vectors[:count], vectors[count:], nearest)
     for place in range(count, len(task.files)):
         near = by_hash(hashes[:count, 0], hashes[place])
         if nearest:
-            similarities = vectors[:count] @ vectors[place]
-            near |= set(np.argpartition(-similarities, nearest)[:nearest].tolist())
+            near |= set(beside[place - count].tolist())
         candidates.append((described[place], [(other, described[other]) for other in sorted(near)]))
     found = processes.map(compare, candidates, chunksize=20)
     spent = start.since()
@@ -220,6 +222,14 @@ def describe(path: Path) -> Descriptor:
     return copies.describe(opened(path))
 
 
+def by_vector(
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], nearest: int
+) -> NDArray[np.int64]:
+    batches = [queries[place : place + 256] for place in range(0, len(queries), 256)]
+    found = [np.argpartition(-(batch @ vectors.T), nearest)[:, :nearest] for batch in batches]
+    return np.concatenate(found)
+
+
 def by_hash(bits: NDArray[np.uint64], query: NDArray[np.uint64]) -> set[int]:
     distances = np.minimum(*(np.bitwise_count(bits ^ probe) for probe in query))
     near = np.flatnonzero(distances <= HASH_DISTANCE)
@@ -233,7 +243,7 @@ def compare(
     return [(place, copies.compare(query, other).probability) for place, other in others]
 
 
-def peers(task: Task, folder: Path) -> list[Answer]:
+def peers(task: Task, folder: Path, *, far: bool) -> list[Answer]:
     """Returns what imagededup finds with either of its hashes."""
     warnings.simplefilter("ignore")
     # imagededup imports torchvision, which may not fit the installed torch.
@@ -247,13 +257,15 @@ def peers(task: Task, folder: Path) -> list[Answer]:
         encoded = method.encode_images(image_dir=folder, num_enc_workers=PROCESSES)
         method.find_duplicates(encoding_map=encoded, scores=True, num_dist_workers=PROCESSES)
         spent = start.since()
-        method.find_duplicates(
-            encoding_map=encoded,
-            max_distance_threshold=FAR_DISTANCE,
-            scores=True,
-            num_dist_workers=PROCESSES,
-        )
-        farther = start.since()
+        farther = None
+        if far:
+            method.find_duplicates(
+                encoding_map=encoded,
+                max_distance_threshold=FAR_DISTANCE,
+                scores=True,
+                num_dist_workers=PROCESSES,
+            )
+            farther = start.since().less(spent)
         own, others = (
             np.array([int(encoded[path.name], 16) for path in paths], np.uint64)
             for paths in (task.queries, task.originals)
@@ -261,7 +273,7 @@ def peers(task: Task, folder: Path) -> list[Answer]:
         distances = np.bitwise_count(own[:, np.newaxis] ^ others).astype(np.float64)
         pairs = np.indices(distances.shape).reshape(2, -1).T
         name = f"imagededup {type(method).__name__}"
-        answers.append(Answer(name, pairs, -distances.ravel(), spent, farther=farther.less(spent)))
+        answers.append(Answer(name, pairs, -distances.ravel(), spent, farther=farther))
     return answers
 
 
