@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -123,9 +123,9 @@ def _mark(
     grouping.refresh([group.pk], using=using)
 
 
-def _drop_open(collection: str, pks: Sequence[str] | dict[str, Model], using: str) -> None:
+def _drop_open(collection: str, pks: Collection[str], using: str) -> None:
     """Drops what is open of listings that were merged away, with their groups where empty."""
-    pairs = touching(collection, list(pks), using)
+    pairs = touching(collection, pks, using)
     gone = [pair for pair in pairs if pair.state == DuplicateState.OPEN]
     DuplicatePair.objects.using(using).filter(pk__in=[pair.pk for pair in gone]).delete()
     grouping.refresh({pair.group_id for pair in gone if pair.group_id is not None}, using=using)

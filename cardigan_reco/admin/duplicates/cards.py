@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState
 
@@ -121,7 +122,7 @@ class Card:
     def last_judged(self) -> DuplicatePair | None:
         """The pair that was judged last; None: none was."""
         judged = [one.pair for one in self.pairs if one.pair.reviewed_at]
-        return max(judged, key=lambda pair: pair.reviewed_at, default=None)  # type: ignore[arg-type,return-value]
+        return max(judged, key=attrgetter("reviewed_at"), default=None)
 
 
 def percent(probability: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from argparse import ArgumentParser
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +71,13 @@ def _pair(label: Label) -> list[str]:
 def _write(file: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
     """Writes the rows; returns how many. Raises CommandError when the file can't be written."""
     count = 0
-
-    def counted() -> Iterator[Sequence[str]]:
-        nonlocal count
-        for count, row in enumerate(rows, 1):  # noqa: B007
-            yield row
-
     try:
         with file.open("w", encoding="utf-8", newline="") as lines:
             writer = csv.writer(lines)
             writer.writerow(columns)
-            writer.writerows(counted())
+            for row in rows:
+                writer.writerow(row)
+                count += 1
     except OSError as error:
         raise CommandError(f"{file} can't be written ({error.strerror}).") from error
     return count
