@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from django.core import checks
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.ddl_references import Statement
+from django.db.models import Model
 from pgvector import HalfVector
 from pgvector.django import HalfVectorField, HnswIndex
 
@@ -78,3 +80,18 @@ class EmbeddingIndex(HnswIndex):
     def __init__(self, *expressions: Any, **kwargs: Any) -> None:
         kwargs.setdefault("opclasses", [OPERATOR_CLASS])
         super().__init__(*expressions, **kwargs)
+
+    def create_sql(
+        self, model: type[Model], schema_editor: Any, using: str = "", **kwargs: Any
+    ) -> Statement:
+        """Returns the statement that creates the index.
+
+        That of a migration passes over an index of this name that is there: `build_index` has
+        built it, without the lock that a migration takes.
+        """
+        statement: Statement = super().create_sql(model, schema_editor, using, **kwargs)
+        if not kwargs.get("concurrently"):
+            statement.template = statement.template.replace(
+                "CREATE INDEX", "CREATE INDEX IF NOT EXISTS", 1
+            )
+        return statement

@@ -1,0 +1,21 @@
+"""The HNSW indexes of the embedding tables: how they are, and how they are built and renewed."""
+
+from cardigan_reco.database import IndexState
+
+from .building import Built, build, chosen, rebuild
+from .health import Health, Index, declared, health
+from .session import Listener, Progress
+
+__all__ = [
+    "Built",
+    "Health",
+    "Index",
+    "IndexState",
+    "Listener",
+    "Progress",
+    "build",
+    "chosen",
+    "declared",
+    "health",
+    "rebuild",
+]

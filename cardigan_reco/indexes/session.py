@@ -1,0 +1,161 @@
+"""A connection of its own for statements that take long: watched, and cancelled when told so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cardigan_reco.exceptions import IndexProblem
+
+WATCH_SECONDS = 0.2
+CANCEL_SECONDS = 5.0
+LOCK_CLASS = 0x43617264
+"""The first half of our advisory locks' keys; the second is the table's oid."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a long statement does now."""
+
+    phase: str
+    """In PostgreSQL's words, such as "building index: loading tuples"."""
+    done: int
+    """Blocks of the table; 0 where the phase doesn't count."""
+    total: int
+    waits_for: str
+    """The transaction that must end first, such as "process 123 (idle in transaction)", or ""."""
+
+
+class Listener:
+    """Is told what happens; override what is of interest."""
+
+    def progress(self, progress: Progress) -> None:
+        """Something goes on, a few times a second."""
+
+    def note(self, text: str) -> None:
+        """Something was decided, or PostgreSQL gave notice."""
+
+
+class Session:
+    """Runs statements one by one in a thread, so that they can be watched and cancelled.
+
+    It neither takes settings from nor leaves any to the connections that the shop uses. PgBouncer
+    in transaction mode won't do: settings and locks must last from one statement to the next.
+    """
+
+    def __init__(self, using: str, listener: Listener) -> None:
+        self._using = using
+        self._listener = listener
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cardigan-index")
+        self._connection: BaseDatabaseWrapper
+        self.pid: int
+
+    def __enter__(self) -> Session:
+        try:
+            self.pid = self._thread.submit(self._connect).result()
+        except BaseException:
+            self._thread.shutdown()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.submit(self._connection.close).result()
+        self._thread.shutdown()
+
+    def _connect(self) -> int:
+        self._connection = connections[self._using].copy()
+        self._connection.settings_dict["OPTIONS"].pop("pool", None)
+        self._connection.ensure_connection()
+        self._connection.set_autocommit(True)
+        raw: Any = self._connection.connection
+        raw.add_notice_handler(lambda notice: self._listener.note(notice.message_primary))
+        # A build takes as long as it takes; a shop's own limits are for its pages.
+        self._execute("SET statement_timeout = 0")
+        self._execute("SET lock_timeout = 0")
+        self._execute("SET client_min_messages = notice")
+        return int(raw.info.backend_pid)
+
+    def _execute(self, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def ask(self, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Returns the rows of a short statement."""
+        return self._thread.submit(self._execute, sql, parameters).result()
+
+    def run(self, sql: str) -> None:
+        """Runs a long statement; the listener hears of its progress.
+
+        When anything is raised meanwhile, KeyboardInterrupt included, the statement is cancelled
+        before that goes on.
+        """
+        running = self._thread.submit(self._execute, sql)
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    running.result(WATCH_SECONDS)
+                    return
+                if (progress := self._progress()) is not None:
+                    self._listener.progress(progress)
+        finally:
+            self._cancel(running)
+
+    def _cancel(self, running: Future[Any]) -> None:
+        raw: Any = self._connection.connection
+        while not running.done():
+            with suppress(Exception):  # A server that is gone ends the statement by itself.
+                raw.cancel_safe(timeout=CANCEL_SECONDS)
+            with suppress(Exception):  # What was raised first is what matters.
+                running.result(WATCH_SECONDS)
+
+    def _progress(self) -> Progress | None:
+        watcher = connections[self._using]
+        try:
+            with watcher.cursor() as cursor:
+                cursor.execute(_PROGRESS, [self.pid, self.pid])
+                row = cursor.fetchone()
+        except Error:
+            watcher.close()  # The next look connects anew; the statement itself may well go on.
+            return None
+        return Progress(*row) if row else None
+
+    @contextmanager
+    def locked(self, table: str, label: str) -> Iterator[int]:
+        """Lets nobody else build on `table` meanwhile; yields the table's oid.
+
+        Raises IndexProblem when somebody does already.
+        """
+        [(oid,)] = self.ask("SELECT to_regclass(%s)::oid::bigint", [table])
+        key = [LOCK_CLASS, oid - 2**32 if oid >= 2**31 else oid]
+        if self.ask("SELECT pg_try_advisory_lock(%s, %s)", key) != [(True,)]:
+            holders = self.ask(
+                "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = %s "
+                "AND objid = %s AND objsubid = 2 AND granted",
+                [LOCK_CLASS, oid],
+            )
+            by = " ".join(f"process {pid} of the server" for (pid,) in holders) or "another process"
+            raise IndexProblem(
+                f"An index of {label} is being built by {by}. Wait for it (index_report shows how "
+                f"far it is), or end it with SELECT pg_cancel_backend(PROCESS);"
+            )
+        yield oid  # The lock ends with the connection.
+
+
+_PROGRESS = """
+    WITH progress AS (
+        SELECT phase, blocks_done, blocks_total, current_locker_pid AS locker
+        FROM pg_stat_progress_create_index WHERE pid = %s
+        UNION ALL
+        SELECT 'vacuum: ' || phase, heap_blks_scanned, heap_blks_total, NULL
+        FROM pg_stat_progress_vacuum WHERE pid = %s)
+    SELECT phase, coalesce(blocks_done, 0), coalesce(blocks_total, 0),
+        coalesce('process ' || nullif(locker, 0) || coalesce(' (' || state || ')', ''), '')
+    FROM progress LEFT JOIN pg_stat_activity ON pid = locker
+"""

@@ -1,0 +1,76 @@
+"""How the vector indexes are: rows, dead rows, sizes, builds, and what to do."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.utils.timesince import timesince
+
+from cardigan_reco import collection as collections
+from cardigan_reco import indexes
+from cardigan_reco.indexes import Health, Index
+
+
+class Command(BaseCommand):
+    help = (
+        "Prints, for each table of vectors, its rows and dead rows, its indexes with their sizes, "
+        "when it was last vacuumed, and what is to be done. Reads statistics alone, no rows."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "collection", nargs="?", help="A purpose or a model's label; by default all of them."
+        )
+        parser.add_argument("--json", action="store_true", help="Prints JSON.")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = options["collection"]
+        try:
+            models = [collections.named(name)] if name else collections.models()
+            found = [indexes.health(model, using=options["database"]) for model in models]
+        except LookupError as error:
+            raise CommandError(error.args[0]) from error
+        except DatabaseError as error:
+            raise CommandError(f"Database {options['database']!r}: {error}") from error
+        if options["json"]:
+            self.stdout.write(json.dumps([one.as_dict() for one in found], indent=1))
+            return
+        self.stdout.write("\n\n".join(_text(one) for one in found))
+
+
+def _text(health: Health) -> str:
+    lines = [
+        f"{health.collection}: {health.state.name.lower().replace('_', ' ')}",
+        f"  rows      {health.rows:,} and {health.dead_rows:,} dead ({health.dead_share:.1%}), "
+        f"{megabytes(health.table_bytes)}",
+        *(f"  index     {_index(index)}" for index in health.indexes),
+        f"  vacuumed  {_ago(health.last_vacuum)}; analysed {_ago(health.last_analyze)}",
+        f"  pgvector  {health.pgvector or 'is not there'}",
+        *(f"  to do     {hint}" for hint in health.hints),
+    ]
+    return "\n".join(lines)
+
+
+def _index(index: Index) -> str:
+    parts = [index.name, index.state.name.lower().replace("_", " "), megabytes(index.bytes)]
+    if index.bytes_per_row is not None:
+        parts.append(f"{index.bytes_per_row:,.0f} bytes a row")
+    parts.append(f"{index.scans:,} scans")
+    if index.building is not None:
+        parts.append(f"being built, {index.building:.0%} read")
+    return ", ".join(parts)
+
+
+def _ago(moment: datetime | None) -> str:
+    return f"{timesince(moment, depth=1)} ago" if moment else "never"
+
+
+def megabytes(count: int) -> str:
+    """Returns a size for people to read."""
+    return f"{count / 1e6:,.1f} MB"
