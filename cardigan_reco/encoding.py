@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from numpy.typing import NDArray
 
-from . import conf, preparation, queue, stopping
+from . import conf, preparation, queue, stopping, tallies
 from .encoders import encoders, failures
 from .encoders.base import Encoder
 from .exceptions import CardiganError, DeviceLost, InvalidVectors
@@ -44,11 +44,25 @@ class Summary:
     """By state: missing, bad_image, dead."""
     sources: list[Any] = field(default_factory=list)
     """Primary keys of what was encoded."""
+    seconds: float = 0.0
 
     @property
     def total(self) -> int:
         done = self.encoded + self.skipped + self.removed
         return done + self.retried + self.outdated + self.failed.total()
+
+    @property
+    def results(self) -> dict[str, int]:
+        """How many there are of each result that occurred."""
+        counts = {
+            "encoded": self.encoded,
+            "skipped": self.skipped,
+            "removed": self.removed,
+            "retried": self.retried,
+            "outdated": self.outdated,
+            **self.failed,
+        }
+        return {result: count for result, count in counts.items() if count}
 
     def __add__(self, other: Summary) -> Summary:
         return Summary(
@@ -59,6 +73,7 @@ class Summary:
             self.outdated + other.outdated,
             self.failed + other.failed,
             self.sources + other.sources,
+            self.seconds + other.seconds,
         )
 
 
@@ -92,10 +107,13 @@ def drain(
     with Quarantine() as quarantine:
         while (remaining is None or remaining > 0) and not stopping.is_asked():
             size = batch_size if remaining is None else min(batch_size, remaining)
+            started = time.monotonic()
             claims = queue.claim(embedding, limit=size, using=using)
             if not claims:
                 return
             summary = _encode(embedding, claims, quarantine, using)
+            summary.seconds = time.monotonic() - started
+            tallies.add(embedding._meta.label_lower, summary.results, summary.seconds, using=using)
             if remaining is not None:
                 remaining -= len(claims)
             yield summary

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from . import conf, images
+from . import conf, images, metrics, request_ids
 from .encoders import encoders
 from .exceptions import Busy, MissingExtra
 from .images import Crop, Readable
@@ -49,7 +50,7 @@ def encode(picture: bytes | Readable, *, encoder: str, crop: Crop | None = None)
     time or no worker answers, EncoderError when the encoder can't run, ValueError for a bad crop.
     """
     setting = conf.current().photo_search
-    with _place(setting):
+    with metrics.photo(setting.encode_in), _place(setting):
         data = picture if isinstance(picture, bytes) else images.read(picture)
         image = images.load(data, min_side=encoders[encoder].min_side, crop=crop)
         if setting.encode_in == "worker":
@@ -92,7 +93,8 @@ def _ask_worker(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> 
         finally:
             lines.release()
 
-    Thread(target=ask, name="cardigan-photo", daemon=True).start()
+    carry = copy_context()
+    Thread(target=carry.run, args=[ask], name="cardigan-photo", daemon=True).start()
     try:
         return answered.result(setting.deadline_seconds)
     except TimeoutError as error:
@@ -122,6 +124,7 @@ def _exchange(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Ph
         expires=setting.deadline_seconds,
         argsrepr=repr((encoder, "...")),  # Monitors of the workers see this.
     )
+    message.headers[request_ids.TASK_HEADER] = request_ids.current()
     result = AsyncResult(task_id, app=app)
     try:
         with app.connection_for_write() as connection:
@@ -134,7 +137,12 @@ def _exchange(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Ph
         state, value = result.state, result.result
         result.forget()
     except Exception as error:  # Brokers and backends raise what their client libraries raise.
-        logger.error("Photos can't reach the workers: %s: %s", type(error).__name__, error)
+        logger.error(
+            "Photos can't reach the workers: %s: %s",
+            type(error).__name__,
+            error,
+            extra={"encoder": encoder, "queue": setting.queue},
+        )
         raise Busy("The workers can't be reached.") from error
     if isinstance(value, TaskRevokedError) or state not in READY_STATES:
         raise TimeoutError

@@ -162,6 +162,7 @@ def _bury(embedding: type[Embedding], using: str) -> None:
         cursor.execute(
             f"""
             UPDATE {TABLE} SET state = 'dead', lease_token = NULL, lease_expires_at = NULL,
+                available_at = clock_timestamp(),
                 error = CASE WHEN error = '' THEN
                     'The worker was lost ' || attempts || ' times while encoding this picture.'
                     ELSE error END

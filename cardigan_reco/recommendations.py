@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Model, QuerySet
 
 from . import collection as collections
-from . import neighbours, search
+from . import metrics, neighbours, search
 from .models import Embedding
 from .querysets import EmbeddingQuerySet
 
@@ -41,7 +41,8 @@ def similar_to(
         return []
     own = {embedding.item_path(): pictured.pk}
     excluded = [pk for pk in (item.pk, pictured.pk) if pk is not None]
-    return _around(embedding, own, excluded, within, limit, min_similarity)
+    with metrics.search("item", embedding._meta.label_lower) as answer:
+        return answer.of(_around(embedding, own, excluded, within, limit, min_similarity))
 
 
 def similar_to_picture(
@@ -54,7 +55,9 @@ def similar_to_picture(
     """Returns items that look like one picture: as similar_to, but from a row of embeddings."""
     embedding = type(picture)
     item_pk = embedding._base_manager.values_list(embedding.item_path()).get(pk=picture.pk)[0]
-    return _around(embedding, {"pk": picture.pk}, [item_pk], within, limit, min_similarity)
+    own = {"pk": picture.pk}
+    with metrics.search("picture", embedding._meta.label_lower) as answer:
+        return answer.of(_around(embedding, own, [item_pk], within, limit, min_similarity))
 
 
 def _around(

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from . import collection as collections
-from . import neighbours, photos
+from . import metrics, neighbours, photos
 from .duplicates import families
 from .images import Crop, Readable
 from .models import Embedding
@@ -44,15 +44,21 @@ def by_image(
     embedding = collections.serving(collection)
     within = embedding.candidates() if within is None else within
     _check(embedding, within, limit, offset, min_similarity)
-    photo = photos.encode(picture, encoder=embedding.encoder, crop=crop)
-    return items(
-        embedding,
-        neighbours.given(photo.vector, encoder=embedding.encoder, fingerprint=photo.fingerprint),
-        within=within,
-        limit=limit,
-        offset=offset,
-        min_similarity=min_similarity,
-    )
+    with metrics.search("photo", embedding._meta.label_lower) as answer:
+        photo = photos.encode(picture, encoder=embedding.encoder, crop=crop)
+        query = neighbours.given(
+            photo.vector, encoder=embedding.encoder, fingerprint=photo.fingerprint
+        )
+        return answer.of(
+            items(
+                embedding,
+                query,
+                within=within,
+                limit=limit,
+                offset=offset,
+                min_similarity=min_similarity,
+            )
+        )
 
 
 def items(

@@ -9,13 +9,24 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import router
 
-from . import collection, conf, doorbell, duplicates, encoding, photos, stopping, sweep
+from . import (
+    collection,
+    conf,
+    doorbell,
+    duplicates,
+    encoding,
+    heartbeats,
+    photos,
+    request_ids,
+    stopping,
+    sweep,
+)
 from .crew import EverythingHangs
 from .duplicates import listings
 from .encoders import encoders, failures
@@ -23,8 +34,8 @@ from .exceptions import CardiganError, DeviceLost, MissingExtra
 from .models import Embedding
 
 try:
-    from celery import concurrency, shared_task
-    from celery.signals import worker_init, worker_ready, worker_shutting_down
+    from celery import concurrency, current_task, shared_task
+    from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 except ImportError as error:
     raise MissingExtra("Encoding in Celery workers", "celery") from error
 
@@ -33,10 +44,27 @@ EXPIRES_SECONDS = 60
 EX_SOFTWARE = 70
 """The exit code of a worker that can't go on; sysexits.h names it."""
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
 logger = logging.getLogger(__name__)
 
 
+def _carried(run: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Puts into a task's log the id of the request that waits for it, or else its own."""
+
+    @wraps(run)
+    def carried(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        message = current_task.request
+        request_id = message.get(request_ids.TASK_HEADER) or message.id or ""
+        with request_ids.carrying(request_id):
+            return run(*args, **kwargs)
+
+    return carried
+
+
 @shared_task(name="cardigan_reco.encode_pending", ignore_result=True)
+@_carried
 def encode_pending(using: str = "default") -> int:
     """Encodes everything that waits in the database `using`; returns how many sources it took.
 
@@ -62,10 +90,16 @@ def encode_pending(using: str = "default") -> int:
 
 
 @shared_task(name=photos.TASK, ignore_result=False)
+@_carried
 def encode_photo(encoder: str, picture: str) -> dict[str, str]:
     """Encodes a shopper's photo, for a process that waits for it; see `photos.answer()`."""
+    started = time.monotonic()
     try:
-        return photos.answer(encoder, picture)
+        answer = photos.answer(encoder, picture)
+        seconds = time.monotonic() - started
+        extra = {"encoder": encoder, "seconds": round(seconds, 3)}
+        logger.info("A photo was encoded in %.3f s", seconds, extra=extra)
+        return answer
     except Exception as error:
         if failures.is_device_lost(error):
             _end_worker(error)
@@ -73,6 +107,7 @@ def encode_photo(encoder: str, picture: str) -> dict[str, str]:
 
 
 @shared_task(name="cardigan_reco.find_duplicates", ignore_result=True)
+@_carried
 def find_duplicates(
     full: bool = False,
     within: list[str] | None = None,
@@ -95,6 +130,7 @@ def find_duplicates(
 
 
 @shared_task(name="cardigan_reco.sweep", ignore_result=True)
+@_carried
 def sweep_up(
     using: str = "default", labels: list[str] | None = None, after: str | None = None
 ) -> dict[str, int]:
@@ -147,10 +183,27 @@ def _drain(embedding: type[Embedding], using: str, patience_seconds: float) -> i
         if not taken and summary.total >= conf.current().batch_size:
             doorbell.ring(using)
         taken += summary.total
+        _log(embedding, summary, using)
         duplicates.check_encoded(embedding, summary.sources, using=using)
     if time.monotonic() >= ends_at:
         doorbell.ring(using)
     return taken
+
+
+def _log(embedding: type[Embedding], summary: encoding.Summary, using: str) -> None:
+    results = summary.results
+    logger.info(
+        "%s: %s in %.2f s",
+        embedding._meta.label_lower,
+        ", ".join(f"{count} {result}" for result, count in results.items()),
+        summary.seconds,
+        extra={
+            "collection": embedding._meta.label_lower,
+            "database": using,
+            "seconds": round(summary.seconds, 3),
+            **results,
+        },
+    )
 
 
 def _patience_seconds() -> float:
@@ -167,7 +220,9 @@ def _end_worker(error: Exception) -> None:
     from billiard import current_process
     from celery.worker import state  # Only here, since the web imports this module to ring.
 
-    logger.critical("The worker ends, since it can't go on: %s", error)
+    logger.critical(
+        "The worker ends, since it can't go on: %s", error, extra={"error": type(error).__name__}
+    )
     if current_process().name == "MainProcess":
         state.should_stop = EX_SOFTWARE  # After this task.
     else:
@@ -209,11 +264,19 @@ def _stop_between_batches(sender: Any, **kwargs: object) -> None:
 @worker_ready.connect
 def _poll(sender: Any, **kwargs: object) -> None:
     if _encodes(sender.app):
-        databases = {router.db_for_write(embedding) for embedding in collection.models()}
         # Not Celery's timer: it may forget its entries when the broker was away.
         threading.Thread(
-            target=_ring_forever, args=[databases], name="cardigan-poll", daemon=True
+            target=_ring_forever, args=[collection.databases()], name="cardigan-poll", daemon=True
         ).start()
+
+
+@worker_ready.connect
+def _beat(sender: Any, **kwargs: object) -> None:
+    ours = {conf.current().celery_queue, conf.current().photo_search.queue}
+    if queues := ours & set(sender.app.amqp.queues.consume_from):
+        heart = heartbeats.Heart(sender.hostname, queues, collection.databases())
+        heart.start()
+        worker_shutdown.connect(lambda **kwargs: heart.stop(), weak=False)
 
 
 def _ring_forever(databases: Collection[str]) -> None:

@@ -41,7 +41,9 @@ def bound(request: HttpRequest) -> None:
     limit = conf.current().max_image_bytes
     if hasattr(request, "_files"):
         logger.warning(
-            "A middleware read the form at %s before its size could be bounded.", request.path
+            "A middleware read the form at %s before its size could be bounded.",
+            request.path,
+            extra={"path": request.path},
         )
         return
     request.upload_handlers = [_Form(request, limit)]

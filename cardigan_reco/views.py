@@ -20,7 +20,7 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt, csrf_protect, requires_csrf_token
 
 from . import collection as collections
-from . import conf, photo_form, photos, refusals, search, uploads
+from . import conf, photo_form, photos, refusals, request_ids, search, uploads
 from .exceptions import Busy, CardiganError
 from .filters import Filters
 from .images import Crop, Readable
@@ -84,7 +84,9 @@ class PhotoSearchView(View):
         return csrf_exempt(super().as_view(**initkwargs))
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = super().dispatch(request, *args, **kwargs)
+        with request_ids.carrying(request_id := request_ids.of(request)):
+            response = super().dispatch(request, *args, **kwargs)
+        response[request_ids.HEADER] = request_id
         response["Cache-Control"] = "no-store, private"
         response["X-Content-Type-Options"] = "nosniff"
         return response
@@ -155,7 +157,9 @@ class PhotoSearchView(View):
         except refusals.EXPECTED as error:
             return _refused(error)
         except OperationalError:  # Cancelled after SEARCH_TIMEOUT_SECONDS, or no database.
-            logger.exception("A photo couldn't be searched by")
+            logger.exception(
+                "A photo couldn't be searched by", extra={"collection": self.collection}
+            )
             return _refused(Busy("The database took too long.", retry_after_seconds=5))
         return self._found(items, number, first)
 
@@ -230,4 +234,4 @@ def _warm_up(encoder: str) -> None:
     try:
         photos.warm_up(encoder)
     except CardiganError:  # The first photo will meet it again, and its visitor be told.
-        logger.exception("The encoder %r can't be loaded", encoder)
+        logger.exception("The encoder %r can't be loaded", encoder, extra={"encoder": encoder})

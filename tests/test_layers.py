@@ -23,16 +23,19 @@ PACKAGE = Path(cardigan_reco.__file__).parent
 LAYERS = [
     [
         *["exceptions", "conf", "containers", "copies", "filters", "images"],
-        *["photo_form", "refusals", "uploads"],
+        *["photo_form", "refusals", "request_ids", "uploads"],
     ],
-    ["crew", "quarantine", "stopping"],
+    ["broker", "crew", "quarantine", "stopping"],
     ["encoders", "fields", "querysets"],
     ["models", "training"],
-    ["collection", "database", "queue"],
+    ["collection", "database", "queue", "tallies"],
+    ["backlog", "heartbeats"],
+    ["metrics"],
     [
         "capture",
         "duplicates",
         "encoding",
+        "indexes",
         "neighbours",
         "operations",
         "overview",
@@ -40,10 +43,10 @@ LAYERS = [
         "preparation",
         "sweep",
     ],
-    ["search", "recommendations"],
-    ["doorbell", "tasks"],
+    ["recall", "search", "recommendations"],
+    ["doorbell", "status", "tasks"],
     ["signals"],
-    ["admin", "api", "apps", "checks", "management", "templatetags", "views"],
+    ["admin", "api", "apps", "checks", "health", "management", "templatetags", "views"],
 ]
 """Each may import its own layer and those above it in this list; migrations stand apart."""
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -55,7 +55,13 @@ def translated(error: Exception, request_id: str) -> Exception:
         )
     if isinstance(error, (EncoderError, MissingExtra, OperationalError, InterfaceError)):
         # Without a traceback: tools that collect the variables of its frames would keep the photo.
-        logger.error("Request %s failed: %s: %s", request_id, type(error).__name__, error)
+        logger.error(
+            "Request %s failed: %s: %s",
+            request_id,
+            type(error).__name__,
+            error,
+            extra={"error": type(error).__name__},
+        )
         return Refusal(
             status.HTTP_503_SERVICE_UNAVAILABLE,
             "The search is out of order. Try again later.",

@@ -41,5 +41,6 @@ def _warn_of_proxies() -> None:
     """Once a process: a client can send the header without any proxy."""
     logger.warning(
         "A request has X-Forwarded-For, and REST_FRAMEWORK['NUM_PROXIES'] is not set. If there is "
-        "a proxy, set it: all clients share one rate until then."
+        "a proxy, set it: all clients share one rate until then.",
+        extra={"setting": "NUM_PROXIES"},
     )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from rest_framework.generics import GenericAPIView, get_object_or_404
 from rest_framework.parsers import MultiPartParser
 from rest_framework.renderers import JSONRenderer
@@ -15,11 +16,11 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from cardigan_reco import collection as collections
-from cardigan_reco import recommendations, search, uploads
+from cardigan_reco import recommendations, request_ids, search, uploads
 from cardigan_reco.exceptions import ImageError
 from cardigan_reco.filters import Filters
 
-from . import errors, filtersets, parameters, request_ids
+from . import errors, filtersets, parameters
 from .parameters import Asked
 from .parsers import BytesParser, PhotoParser
 from .serializers import ItemSerializer
@@ -93,9 +94,10 @@ class VisualView(GenericAPIView[Any]):
             }
         )
 
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.request_id = request_ids.of(request)
-        return super().initialize_request(request, *args, **kwargs)
+        with request_ids.carrying(self.request_id):
+            return super().dispatch(request, *args, **kwargs)
 
     def handle_exception(self, exc: Exception) -> Response:
         error = errors.translated(exc, self.request_id)
@@ -132,15 +134,18 @@ class PhotoSearchView(VisualView):
         given = request.query_params.copy()
         given.update(request.POST)
         asked = parameters.read(given)
-        found = search.by_image(
-            picture,
-            within=self.narrowed(given, _PHOTO_PARAMETERS),
-            limit=asked.limit_and_one,
-            offset=asked.offset,
-            min_similarity=asked.min_similarity,
-            crop=parameters.read_crop(given),
-            collection=self.collection,
-        )
+        # Closed at once: a request of DRF refers to itself, and would hold the bytes until Python
+        # looks for such cycles.
+        with picture:
+            found = search.by_image(
+                picture,
+                within=self.narrowed(given, _PHOTO_PARAMETERS),
+                limit=asked.limit_and_one,
+                offset=asked.offset,
+                min_similarity=asked.min_similarity,
+                crop=parameters.read_crop(given),
+                collection=self.collection,
+            )
         response = self.answer(found, asked)
         response.headers["Cache-Control"] = "no-store"
         return response

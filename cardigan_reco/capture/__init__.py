@@ -120,7 +120,8 @@ def keep_up(*, using: str) -> None:
         except CaptureError as error:
             # The migration itself is done, and the system check says so until somebody acts.
             if is_due:
-                logger.warning("%s", error)
+                extra = {"collection": embedding._meta.label_lower, "database": using}
+                logger.warning("%s", error, extra=extra)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from django.core import checks
 from .capture import check_capture
 from .database import check_database
 from .duplicates import check_duplicates
+from .metrics import check_metrics
 from .models import check_models
 from .settings import TAG, check_settings
 from .workers import check_workers
@@ -15,6 +16,7 @@ __all__ = [
     "check_capture",
     "check_database",
     "check_duplicates",
+    "check_metrics",
     "check_models",
     "check_settings",
     "check_workers",
@@ -28,5 +30,6 @@ def connect() -> None:
     checks.register(check_models, TAG)
     checks.register(check_workers, TAG)
     checks.register(check_duplicates, TAG)
+    checks.register(check_metrics, TAG)
     checks.register(check_database, TAG, checks.Tags.database)
     checks.register(check_capture, TAG, checks.Tags.database)

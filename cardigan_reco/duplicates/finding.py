@@ -161,6 +161,7 @@ def check_encoded(embedding: type[Embedding], source_pks: Collection[Any], *, us
             "%d pictures of %s were encoded, but not compared with others: find_duplicates will.",
             len(source_pks),
             embedding._meta.label,
+            extra={"collection": embedding._meta.label_lower, "database": using},
         )
 
 

@@ -1,4 +1,4 @@
-"""The tables: those of vectors, which a shop declares, and those of duplicate listings."""
+"""The tables: those of vectors, which a shop declares, of duplicate listings, and of operations."""
 
 from cardigan_reco.fields import EmbeddingField, EmbeddingIndex
 
@@ -12,6 +12,7 @@ from .duplicates import (
     SharedPicture,
 )
 from .embeddings import Embedding, EncoderVersion, EncodingRequest
+from .operations import EncodingTally, WorkerHeartbeat
 
 __all__ = [
     "CopyDescriptor",
@@ -25,5 +26,7 @@ __all__ = [
     "EmbeddingIndex",
     "EncoderVersion",
     "EncodingRequest",
+    "EncodingTally",
     "SharedPicture",
+    "WorkerHeartbeat",
 ]

@@ -1,0 +1,143 @@
+"""Heartbeats: workers that are there say so, in a row of their own, every few seconds.
+
+A thread of its own beats, so that a database that hangs keeps no worker from its work. Every time
+is the database's clock.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import Error, connections
+from django.db.backends.utils import CursorWrapper
+
+from . import __version__, conf
+from .models import WorkerHeartbeat
+
+TABLE = WorkerHeartbeat._meta.db_table
+EVERY_SECONDS = 15.0
+SILENT_SECONDS = 60.0
+"""After so long a process that has begun anew drops the row of one before it."""
+FAREWELL_SECONDS = 2.0
+"""How long a worker that ends waits for its row to go."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker that was seen."""
+
+    name: str
+    pid: int
+    queues: tuple[str, ...]
+    release: str
+    started_at: datetime
+    seen_at: datetime
+    silent_seconds: float
+    """Since it was seen."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it was seen lately."""
+        return self.silent_seconds <= conf.current().healthy.silent_seconds
+
+
+def seen(*, using: str) -> list[Worker]:
+    """Returns the workers that were seen within a day, and have not ended in order."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT name, pid, ARRAY(SELECT jsonb_array_elements_text(queues)), release, started_at,
+                seen_at, extract(epoch FROM clock_timestamp() - seen_at)
+            FROM {TABLE} WHERE seen_at > clock_timestamp() - interval '1 day'
+            ORDER BY name, seen_at DESC
+            """
+        )
+        return [
+            Worker(name, pid, tuple(queues), release, started_at, seen_at, float(silent))
+            for name, pid, queues, release, started_at, seen_at, silent in cursor.fetchall()
+        ]
+
+
+class Heart:
+    """Beats for the worker that this process is, in each of the databases that it serves."""
+
+    def __init__(self, name: str, queues: Collection[str], databases: Collection[str]) -> None:
+        self.name = name
+        self.queues = sorted(queues)
+        self.databases = sorted(databases)
+        self._begun: set[str] = set()
+        self._failing: set[str] = set()
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name="cardigan-heart", daemon=True)
+
+    def start(self) -> None:
+        """Beats now, and on until the process ends or `stop()` is called."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends in order: nobody shall miss this worker."""
+        self._ends.set()
+        self._thread.join(FAREWELL_SECONDS)
+
+    def _go_on(self) -> None:
+        while True:
+            for using in self.databases:
+                self._beat(using)
+            if self._ends.wait(EVERY_SECONDS):
+                break
+        for using in self.databases:
+            with suppress(Error), _cursor(using) as cursor:
+                cursor.execute(_END, [self.name, os.getpid()])
+
+    def _beat(self, using: str) -> None:
+        try:
+            with _cursor(using) as cursor:
+                begins = using not in self._begun
+                values: list[str | int] = [self.name, os.getpid(), json.dumps(self.queues)]
+                values += [__version__, begins]
+                cursor.execute(_BEAT, values)
+                if begins:
+                    cursor.execute(_FORGET, [self.name, os.getpid(), SILENT_SECONDS])
+        except Error as error:
+            if using not in self._failing:
+                logger.warning(
+                    "Worker %s can't say that it is there: %s",
+                    self.name,
+                    error,
+                    extra={"worker": self.name, "database": using},
+                )
+            self._failing.add(using)
+        else:
+            self._begun.add(using)
+            self._failing.discard(using)
+
+
+@contextmanager
+def _cursor(using: str) -> Iterator[CursorWrapper]:
+    try:
+        with connections[using].cursor() as cursor:
+            yield cursor
+    finally:
+        connections[using].close()
+
+
+_BEAT = f"""
+    INSERT INTO {TABLE} AS beat (name, pid, queues, release) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (name, pid) DO UPDATE SET
+        queues = excluded.queues, release = excluded.release, seen_at = clock_timestamp(),
+        started_at = CASE WHEN %s THEN clock_timestamp() ELSE beat.started_at END
+    """
+_FORGET = f"""
+    DELETE FROM {TABLE} WHERE seen_at < clock_timestamp() - interval '1 day'
+        OR (name = %s AND pid <> %s AND seen_at < clock_timestamp() - make_interval(secs => %s))
+    """
+_END = f"DELETE FROM {TABLE} WHERE name = %s AND pid = %s"

@@ -1,0 +1,166 @@
+"""Says how the encoding goes, for people and for monitoring systems."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import DEFAULT_DB_ALIAS, Error, connections
+
+from cardigan_reco import __version__, status
+from cardigan_reco.heartbeats import Worker
+from cardigan_reco.status import CollectionStatus, Level, Limits, Problem, Status
+
+
+class Command(BaseCommand):
+    help = (
+        "Says what waits, since when, how fast it is encoded, what failed, which workers are "
+        "there, and how the indexes are. It ends with 0 if all is well, 1 for a warning, and 2 if "
+        "something is critical."
+    )
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="Print it as JSON.")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+        parser.add_argument(
+            "--warn-overdue",
+            type=float,
+            metavar="SECONDS",
+            help="How long a picture may be overdue: CARDIGAN_RECO['HEALTH']['OVERDUE_SECONDS'].",
+        )
+        parser.add_argument(
+            "--critical-overdue", type=float, metavar="SECONDS", help="Six times as long."
+        )
+        parser.add_argument(
+            "--warn-dead", type=int, metavar="N", help="From so many dead pictures on: 1."
+        )
+        parser.add_argument(
+            "--warn-unusable",
+            type=int,
+            metavar="N",
+            help="From so many pictures on whose file is missing or bad: 100.",
+        )
+        parser.add_argument(
+            "--workers",
+            type=int,
+            metavar="N",
+            help="How many should be there: CARDIGAN_RECO['HEALTH']['WORKERS'].",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        using = options["database"]
+        try:
+            found = status.of(using, _limits(options))
+        except Error as error:
+            level = self._unknown(using, error, options["json"])
+        else:
+            level = found.level
+            if options["json"]:
+                self.stdout.write(json.dumps(found.as_dict(), indent=2))
+            else:
+                self.stdout.write("\n".join(_lines(found)))
+        if level:
+            sys.exit(level)
+
+    def _unknown(self, using: str, error: Error, as_json: bool) -> Level:
+        reason = " ".join(str(error).split())
+        text = f"Database {using!r} can't be read. See that it runs and is migrated: {reason}"
+        if as_json:
+            problems = [{"level": "critical", "text": text}]
+            answer = {
+                "level": "critical",
+                "database": using,
+                "release": __version__,
+                "problems": problems,
+            }
+            self.stdout.write(json.dumps(answer, indent=2))
+        else:
+            self.stdout.write(f"CRITICAL: {text}")
+        return Level.CRITICAL
+
+
+def _limits(options: dict[str, Any]) -> Limits:
+    limits = Limits.default()
+    if (seconds := options["warn_overdue"]) is not None:
+        limits = replace(
+            limits, overdue_warning_seconds=seconds, overdue_critical_seconds=6 * seconds
+        )
+    given = {
+        "overdue_critical_seconds": options["critical_overdue"],
+        "dead": options["warn_dead"],
+        "unusable": options["warn_unusable"],
+        "workers": options["workers"],
+    }
+    return replace(limits, **{key: value for key, value in given.items() if value is not None})
+
+
+def _lines(found: Status) -> Iterator[str]:
+    # Monitoring systems show the first line.
+    yield f"{found.level.name}: {found.problems[0].text if found.problems else 'all is well.'}"
+    yield from (_problem(problem) for problem in found.problems[1:])
+    for one in found.collections:
+        yield ""
+        yield from _collection(one)
+    yield ""
+    yield from (_worker(worker) for worker in found.workers)
+    if not found.workers:
+        yield "No worker was seen within a day."
+    if found.broker is not None:
+        answers = "answers" if found.broker.answers else "doesn't answer"
+        yield f"Broker {found.broker.url} {answers}."
+
+
+def _problem(problem: Problem) -> str:
+    return f"{problem.level.name}: {problem.text}"
+
+
+def _collection(one: CollectionStatus) -> Iterator[str]:
+    waits = one.backlog
+    yield one.collection
+    yield f"  encoder     {_encoder(one)}"
+    yield (
+        f"  queue       {waits.waiting} waiting, {waits.retrying} of them after a failure; "
+        f"{waits.leased} leased"
+    )
+    yield (
+        f"  oldest      {waits.oldest_seconds:.0f} s since it was saved, "
+        f"{waits.overdue_seconds:.0f} s overdue"
+    )
+    yield (
+        f"  rate        {one.per_second_1:.2f} pictures/s in the last minute, "
+        f"{one.per_second_5:.2f} in the last five"
+    )
+    yield (f"  given up    {waits.missing} missing, {waits.bad_image} bad_image, {waits.dead} dead")
+    if (error := one.last_error) is not None:
+        when = f"{error.at:%Y-%m-%d %H:%M:%S %Z}"
+        yield f"  last error  {error.state} {error.source_pk}, {when}: {error.text}"
+    yield f"  index       {_index(one)}"
+
+
+def _encoder(one: CollectionStatus) -> str:
+    encoder = one.encoder
+    if encoder.problem:
+        return f"{encoder.alias}: {encoder.problem}"
+    state = encoder.fingerprint[:8] if encoder.fingerprint else "not used yet"
+    if encoder.rows is None:
+        return f"{encoder.alias} {state}; too many vectors to count in time"
+    total = sum(encoder.rows.values())
+    return f"{encoder.alias} {state}; {total} vectors, {encoder.stale} of other states"
+
+
+def _index(one: CollectionStatus) -> str:
+    if (building := one.index.building) is not None:
+        return f"{building.name} is being built, {building.building or 0:.0%} read"
+    return one.index.state.name.lower().replace("_", " ")
+
+
+def _worker(worker: Worker) -> str:
+    queues = ", ".join(worker.queues)
+    seen = f"seen {worker.silent_seconds:.0f} s ago"
+    return f"Worker {worker.name} ({worker.pid}) of {queues}: {seen}"

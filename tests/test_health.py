@@ -1,0 +1,333 @@
+"""Health: what load balancers and monitors are told, when, how fast, and what not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django import Settings
+
+from cardigan_reco import __version__, conf, health
+from cardigan_reco.health import Lookout, Seen
+from cardigan_reco.models import EncodingRequest, WorkerHeartbeat
+from tests.conftest import RED, AddProduct
+from tests.processes import black_hole
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("silent_doorbell", "pages"),
+]
+WELL = {"database": True, "extension": True, "migrations": True}
+ALL_WELL = {**WELL, "queue": True, "workers": True}
+UNKNOWN = {"database": False, "extension": None, "migrations": None}
+
+
+@pytest.fixture
+def pages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.ROOT_URLCONF = "tests.operations_urls"
+    monkeypatch.setattr(health, "_lookout", Lookout(health.look))
+
+
+@pytest.fixture
+def worker() -> WorkerHeartbeat:
+    """A worker that is there."""
+    return WorkerHeartbeat.objects.create(
+        name="celery@here", pid=7, queues=["cardigan"], release=__version__
+    )
+
+
+def get(address: str = "") -> tuple[int, dict[str, Any]]:
+    """Reads a page as if for the first time."""
+    health._lookout = Lookout(health.look)
+    response = Client().get(f"/visual/health/{address}")
+    assert response["Content-Type"] == "application/json"
+    assert response["Cache-Control"] == "no-store"
+    return response.status_code, response.json()
+
+
+@contextmanager
+def renamed(table: str) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO away")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE away RENAME TO {table}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "wanted"),
+    [
+        ({"WORKERS": -1}, "a dict, WORKERS being a whole number from 0"),
+        ({"OVERDUE_SECONDS": 0}, "a dict, OVERDUE_SECONDS being a number of seconds above 0"),
+        (
+            {"WORKER": 1},
+            "a dict with any of the keys OVERDUE_SECONDS, WORKERS, SILENT_SECONDS, TIMEOUT_SECONDS",
+        ),
+    ],
+)
+def test_the_setting_is_checked(setting: object, wanted: str, settings: Settings) -> None:
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "HEALTH": setting}
+    assert [problem.hint for problem in conf.problems()] == [f"It must be {wanted}."]
+
+
+class TestLive:
+    def test_asks_no_database(self, settings: Settings) -> None:
+        with CaptureQueriesContext(connection) as captured:
+            assert get("live/") == (200, {"status": "ok"})
+        assert len(captured) == 0
+        assert health._lookout._seen is None
+
+
+class TestReady:
+    def test_is_told_without_workers(self, add_product: AddProduct) -> None:
+        add_product("mug", RED)
+        EncodingRequest.objects.update(available_at=timezone.now() - timedelta(hours=1))
+        assert get("ready/") == (200, {"status": "ok", "checks": WELL})
+
+    def test_a_migration_that_waits(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE django_migrations SET name = 'away' "
+                "WHERE app = 'cardigan_reco' AND name = '0001_initial'"
+            )
+        try:
+            code, answer = get("ready/")
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "UPDATE django_migrations SET name = '0001_initial' WHERE name = 'away'"
+                )
+        assert (code, answer) == (
+            503,
+            {"status": "failing", "checks": {**WELL, "migrations": False}},
+        )
+
+    def test_a_database_that_nobody_has_migrated(self) -> None:
+        with renamed("django_migrations"):
+            assert get("ready/")[1]["checks"] == {**WELL, "migrations": False}
+
+    def test_migrations_that_a_shop_has_switched_off(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.MIGRATION_MODULES = {"cardigan_reco": None}
+        health._migrations.cache_clear()
+        try:
+            assert health._migrations() == frozenset()
+        finally:
+            health._migrations.cache_clear()
+
+    def test_the_migrations_are_those_of_the_package(self) -> None:
+        assert {"0001_initial", "0002_duplicates"} <= health._migrations()
+        assert not {name for name in health._migrations() if name.startswith("_")}
+
+    def test_no_extension(self) -> None:
+        with connection.cursor() as cursor:
+            # To drop it would take the tables with it.
+            cursor.execute("UPDATE pg_extension SET extname = 'away' WHERE extname = 'vector'")
+        try:
+            code, answer = get("ready/")
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("UPDATE pg_extension SET extname = 'vector' WHERE extname = 'away'")
+        assert code == 503
+        assert answer["checks"] == {"database": True, "extension": False, "migrations": False}
+
+
+class TestHealth:
+    def test_all_is_well(self, worker: WorkerHeartbeat) -> None:
+        assert get() == (
+            200,
+            {"status": "ok", "checks": ALL_WELL, "overdue_seconds": 0.0, "workers": 1},
+        )
+
+    def test_no_worker(self) -> None:
+        code, answer = get()
+        assert code == 503
+        assert answer["checks"] == {**ALL_WELL, "workers": False}
+
+    def test_a_worker_that_fell_silent_or_serves_others(self, worker: WorkerHeartbeat) -> None:
+        WorkerHeartbeat.objects.update(queues=["cardigan-search"])
+        assert get()[1]["workers"] == 0
+        WorkerHeartbeat.objects.update(
+            queues=["cardigan"], seen_at=timezone.now() - timedelta(minutes=2)
+        )
+        assert get()[1]["workers"] == 0
+
+    def test_a_shop_without_workers(self, settings: Settings) -> None:
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "HEALTH": {"WORKERS": 0}}
+        assert get()[0] == 200
+
+    def test_a_picture_that_nobody_encodes(
+        self, worker: WorkerHeartbeat, add_product: AddProduct, settings: Settings
+    ) -> None:
+        add_product("mug", RED)
+        EncodingRequest.objects.update(available_at=timezone.now() - timedelta(seconds=400))
+        code, answer = get()
+        assert code == 503
+        assert answer["checks"] == {**ALL_WELL, "queue": False}
+        assert answer["overdue_seconds"] == pytest.approx(400, abs=60)
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "HEALTH": {"OVERDUE_SECONDS": 600}}
+        assert get()[0] == 200
+
+    def test_the_cost_is_the_same_however_much_waits(
+        self, worker: WorkerHeartbeat, add_product: AddProduct
+    ) -> None:
+        with CaptureQueriesContext(connection) as few:
+            health._look_at("default")
+        for _ in range(3):
+            add_product("mug", RED, RED)
+        with CaptureQueriesContext(connection) as many:
+            health._look_at("default")
+        assert len(few) == len(many) <= 10
+
+
+class TestDatabaseAway:
+    @pytest.fixture
+    def away(self, settings: Settings) -> Iterator[None]:
+        """The threads that look find a database that takes connections and says nothing."""
+        before = {**connection.settings_dict}
+        with black_hole() as port:
+            hole = {"HOST": "127.0.0.1", "PORT": port, "OPTIONS": {}}
+            connection.settings_dict.update(hole)
+            settings.CARDIGAN_RECO = {
+                **settings.CARDIGAN_RECO,
+                "HEALTH": {"TIMEOUT_SECONDS": 0.1},
+            }
+            yield
+        connection.settings_dict.update(before)
+
+    def test_is_said_in_time(self, away: None) -> None:
+        assert get("ready/") == (503, {"status": "failing", "checks": UNKNOWN})
+        code, answer = get()
+        assert code == 503
+        assert answer["checks"] == {**UNKNOWN, "queue": None, "workers": None}
+
+    def test_the_reason_is_logged_and_not_told(
+        self, caplog: pytest.LogCaptureFixture, settings: Settings
+    ) -> None:
+        before = connection.settings_dict["USER"]
+        connection.settings_dict["USER"] = "a-user-that-is-none"
+        try:
+            code, answer = get("ready/")
+        finally:
+            connection.settings_dict["USER"] = before
+        assert (code, answer) == (503, {"status": "failing", "checks": UNKNOWN})
+        (record,) = [one for one in caplog.records if one.name == "cardigan_reco.health"]
+        assert "a-user-that-is-none" in record.getMessage()
+
+    def test_a_table_that_is_locked(
+        self, worker: WorkerHeartbeat, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "HEALTH": {"TIMEOUT_SECONDS": 0.1}}
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(f"LOCK TABLE {EncodingRequest._meta.db_table}")
+            try:
+                assert get()[1]["checks"]["database"] is False
+            finally:
+                cursor.execute("ROLLBACK")
+        assert "statement timeout" in caplog.text
+
+
+class TestLookout:
+    def test_looks_once_for_all_who_ask(self) -> None:
+        looks = []
+        gate = threading.Event()
+
+        def look() -> Seen:
+            looks.append(threading.current_thread().name)
+            gate.wait(10)
+            return Seen(database=True)
+
+        lookout = Lookout(look)
+        seen: list[Seen] = []
+        asking = [threading.Thread(target=lambda: seen.append(lookout.ask(10))) for _ in range(8)]
+        for thread in asking:
+            thread.start()
+        gate.set()
+        for thread in asking:
+            thread.join()
+        assert seen == [Seen(database=True)] * 8
+        assert looks == ["cardigan-health"]
+
+    def test_looks_again_after_a_second(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        looks = iter([Seen(database=False), Seen(database=True)])
+        lookout = Lookout(lambda: next(looks))
+        assert not lookout.ask(10).database
+        assert not lookout.ask(10).database
+        monkeypatch.setattr(health, "HOLDS_SECONDS", 0.0)
+        assert lookout.ask(10).database
+
+    def test_a_look_that_hangs_is_the_only_one(self) -> None:
+        looks = []
+        gate = threading.Event()
+
+        def look() -> Seen:
+            looks.append(time.monotonic())
+            gate.wait(10)
+            return Seen(database=True)
+
+        lookout = Lookout(look)
+        for _ in range(3):
+            assert lookout.ask(0.05) == Seen(database=False)
+        assert len(looks) == 1
+        gate.set()
+        assert lookout.ask(10).database
+
+    def test_what_a_look_raises_is_raised(self) -> None:
+        def look() -> Seen:
+            raise ValueError("A mistake")
+
+        with pytest.raises(ValueError, match="A mistake"):
+            Lookout(look).ask(10)
+
+
+class TestRequests:
+    @pytest.mark.parametrize("address", ["", "live/", "ready/"])
+    def test_only_reading_is_allowed(self, address: str) -> None:
+        assert Client().post(f"/visual/health/{address}").status_code == 405
+        assert Client().head(f"/visual/health/{address}").status_code in (200, 503)
+
+    def test_nobody_has_to_log_in(self, settings: Settings, worker: WorkerHeartbeat) -> None:
+        settings.MIDDLEWARE = [
+            *settings.MIDDLEWARE,
+            "django.contrib.auth.middleware.LoginRequiredMiddleware",
+        ]
+        for address in ("", "live/", "ready/"):
+            assert get(address)[0] == 200
+
+    def test_atomic_requests_ask_nothing_of_the_database(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+        with CaptureQueriesContext(connection) as captured:
+            response: HttpResponse = Client().get("/visual/health/live/")
+        assert (response.status_code, len(captured)) == (200, 0)
+
+    def test_no_connection_is_left_behind(self, worker: WorkerHeartbeat) -> None:
+        def count() -> int:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                )
+                return int(cursor.fetchone()[0])
+
+        before = count()
+        for _ in range(5):
+            get()
+        deadline = time.monotonic() + 10
+        while count() > before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert count() == before

@@ -1,0 +1,480 @@
+"""cardigan_status: what it says, how bad it finds it, and with which code it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+from django.utils import timezone
+from pytest_django import Settings
+
+from cardigan_reco import __version__, broker, doorbell, queue, status
+from cardigan_reco.database import IndexState
+from cardigan_reco.models import (
+    EncoderVersion,
+    EncodingRequest,
+    EncodingTally,
+    WorkerHeartbeat,
+)
+from cardigan_reco.queue import Failure
+from cardigan_reco.status import Level, Status
+from tests import postgres
+from tests.celery import configured
+from tests.conftest import BLUE, GREEN, RED, AddProduct, add_image, encode_all
+from tests.processes import Broker, Process, RedisServer, black_hole, wait_until
+from tests.testapp.models import ProductImageEmbedding
+from tests.workers import StartWorker, wait_until_encoded
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("silent_doorbell"),
+]
+DB = "default"
+LABEL = ProductImageEmbedding._meta.label
+POSTERS = "testapp.PosterEmbedding"
+
+
+@pytest.fixture
+def worker() -> WorkerHeartbeat:
+    """A worker that is there."""
+    return WorkerHeartbeat.objects.create(
+        name="celery@here", pid=7, queues=["cardigan"], release=__version__
+    )
+
+
+def run(*arguments: str) -> tuple[int, list[str]]:
+    """Runs the command; returns its exit code and the lines of its output."""
+    output = io.StringIO()
+    code = 0
+    try:
+        call_command("cardigan_status", *arguments, stdout=output)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    return code, output.getvalue().splitlines()
+
+
+def in_json(*arguments: str) -> tuple[int, dict[str, Any]]:
+    code, lines = run("--json", *arguments)
+    return code, json.loads("\n".join(lines))
+
+
+def problems(found: Status) -> list[tuple[str, str]]:
+    return [(problem.level.name, problem.text) for problem in found.problems]
+
+
+def make_overdue(seconds: float) -> None:
+    long_ago = timezone.now() - timedelta(seconds=seconds)
+    EncodingRequest.objects.update(requested_at=long_ago, available_at=long_ago)
+
+
+def other_encoder(settings: Settings) -> None:
+    encoder = {"BACKEND": "tests.recording_encoders.CudaEncoder", "OPTIONS": {"dimensions": 16}}
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "ENCODERS": {"default": encoder}}
+
+
+class TestText:
+    def test_all_is_well(self, worker: WorkerHeartbeat, add_product: AddProduct) -> None:
+        add_product("mug", RED, GREEN)
+        encode_all()
+        add_product("bowl", BLUE)
+        state = EncoderVersion.objects.get().fingerprint[:8]
+        EncodingTally.objects.update(minute=timezone.now() - timedelta(hours=2))
+        code, lines = run()
+        assert code == 0
+        assert lines[-1].startswith("Broker memory://")
+        assert lines[-1].endswith(" answers.")
+        lines[4] = lines[4].replace("1 s since", "0 s since").replace("1 s overdue", "0 s overdue")
+        assert lines[:-1] == [
+            "OK: all is well.",
+            "",
+            LABEL,
+            f"  encoder     default {state}; 2 vectors, 0 of other states",
+            "  queue       1 waiting, 0 of them after a failure; 0 leased",
+            "  oldest      0 s since it was saved, 0 s overdue",
+            "  rate        0.00 pictures/s in the last minute, 0.00 in the last five",
+            "  given up    0 missing, 0 bad_image, 0 dead",
+            "  index       valid",
+            "",
+            POSTERS,
+            f"  encoder     default {state}; 0 vectors, 0 of other states",
+            "  queue       0 waiting, 0 of them after a failure; 0 leased",
+            "  oldest      0 s since it was saved, 0 s overdue",
+            "  rate        0.00 pictures/s in the last minute, 0.00 in the last five",
+            "  given up    0 missing, 0 bad_image, 0 dead",
+            "  index       valid",
+            "",
+            "Worker celery@here (7) of cardigan: seen 0 s ago",
+        ]
+
+    def test_the_worst_comes_first(self, add_product: AddProduct) -> None:
+        add_product("mug", RED, GREEN)
+        (one, _other) = queue.claim(ProductImageEmbedding, limit=2, using=DB)
+        queue.fail(one, Failure.DEAD, "The worker was lost 3 times.", using=DB)
+        code, lines = run()
+        assert code == 2
+        assert lines[0] == (
+            "CRITICAL: 0 of 1 workers are there. Start one: celery -A ... worker -Q cardigan"
+        )
+        assert lines[1] == (
+            f"WARNING: {LABEL}: 1 pictures were given up as dead. Read their errors in the admin, "
+            "then run encode_images --retry."
+        )
+        assert "No worker was seen within a day." in lines
+        failed = EncodingRequest.objects.get(state="dead")
+        assert (
+            f"  last error  dead {failed.source_pk}, "
+            f"{failed.available_at:%Y-%m-%d %H:%M:%S} UTC: The worker was lost 3 times." in lines
+        )
+
+    def test_a_database_that_is_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*arguments: object) -> Status:
+            raise OperationalError("connection refused\n\tIs it running?")
+
+        monkeypatch.setattr(status, "of", refuse)
+        text = (
+            "Database 'default' can't be read. See that it runs and is migrated: "
+            "connection refused Is it running?"
+        )
+        assert run() == (2, [f"CRITICAL: {text}"])
+        code, found = in_json()
+        assert code == 2
+        assert found["level"] == "critical"
+        assert found["problems"] == [{"level": "critical", "text": text}]
+
+
+class TestJson:
+    def test_has_all_of_it(
+        self, worker: WorkerHeartbeat, add_product: AddProduct, settings: Settings
+    ) -> None:
+        product = add_product("mug", RED, GREEN)
+        encode_all()
+        old = EncoderVersion.objects.get().fingerprint
+        other_encoder(settings)
+        add_image(product, BLUE)
+        encode_all()
+        new = EncoderVersion.objects.exclude(fingerprint=old).get().fingerprint
+        add_image(product, BLUE)
+        code, found = in_json("--workers=2")
+        assert code == 1
+        assert (found["level"], found["database"], found["release"]) == (
+            "warning",
+            DB,
+            __version__,
+        )
+        assert [problem["level"] for problem in found["problems"]] == ["warning"]
+        products, _posters = found["collections"]
+        assert products["collection"] == LABEL
+        assert products["encoder"] == {
+            "alias": "default",
+            "fingerprint": new,
+            "problem": "",
+            "rows": {old: 2, new: 1},
+            "stale": 2,
+        }
+        assert products["backlog"]["waiting"] == 1
+        assert products["per_second_1"] > 0
+        assert products["last_error"] is None
+        assert products["index"]["state"] == "valid"
+        (seen,) = found["workers"]
+        assert (seen["name"], seen["pid"], seen["queues"]) == ("celery@here", 7, ["cardigan"])
+        assert seen["is_there"] is True
+        assert found["broker"]["answers"] is True
+
+
+class TestProblems:
+    @pytest.mark.parametrize(
+        ("seconds", "level"), [(200, "OK"), (320, "WARNING"), (1900, "CRITICAL")]
+    )
+    def test_overdue(
+        self, seconds: float, level: str, worker: WorkerHeartbeat, add_product: AddProduct
+    ) -> None:
+        add_product("mug", RED)
+        make_overdue(seconds)
+        found = status.of(DB)
+        assert found.level.name == level
+        if level != "OK":
+            ((_level, text),) = problems(found)
+            assert text.startswith(f"{LABEL}: a picture is overdue by {seconds} s, 1 wait. See")
+
+    def test_limits_are_the_callers(self, worker: WorkerHeartbeat, add_product: AddProduct) -> None:
+        add_product("mug", RED, GREEN)
+        (one, other) = queue.claim(ProductImageEmbedding, limit=2, using=DB)
+        queue.fail(one, Failure.DEAD, "no", using=DB)
+        queue.fail(other, Failure.MISSING, "no", using=DB)
+        assert run()[0] == 1
+        assert run("--warn-dead=2")[0] == 0
+        assert run("--warn-dead=2", "--warn-unusable=1")[0] == 1
+        add_product("bowl", BLUE)
+        EncodingRequest.objects.filter(state="waiting").update(
+            available_at=timezone.now() - timedelta(seconds=50)
+        )
+        assert run("--warn-dead=2")[0] == 0
+        assert run("--warn-dead=2", "--warn-overdue=40")[0] == 1
+        assert run("--warn-dead=2", "--warn-overdue=8")[0] == 2
+        assert run("--warn-dead=2", "--warn-overdue=8", "--critical-overdue=90")[0] == 1
+        assert run("--warn-dead=2", "--workers=2")[0] == 1
+        worker.delete()
+        assert run("--warn-dead=2")[0] == 2
+        assert run("--warn-dead=2", "--workers=0")[0] == 0
+
+    def test_a_worker_that_fell_silent(self, worker: WorkerHeartbeat) -> None:
+        WorkerHeartbeat.objects.update(seen_at=timezone.now() - timedelta(minutes=2))
+        assert status.of(DB).level is Level.CRITICAL
+
+    def test_a_worker_of_another_release(self, worker: WorkerHeartbeat) -> None:
+        WorkerHeartbeat.objects.update(release="0.0.9")
+        assert problems(status.of(DB)) == [
+            (
+                "WARNING",
+                f"Worker celery@here runs release 0.0.9, this is {__version__}. Restart it after "
+                "the upgrade.",
+            )
+        ]
+
+    def test_nobody_searches_by_photo(self, worker: WorkerHeartbeat, settings: Settings) -> None:
+        search = {"ENCODE_IN": "worker"}
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH": search}
+        assert problems(status.of(DB)) == [
+            (
+                "CRITICAL",
+                "No worker searches by photo. Start one: celery -A ... worker -Q cardigan-search",
+            )
+        ]
+        WorkerHeartbeat.objects.update(queues=["cardigan", "cardigan-search"])
+        assert problems(status.of(DB)) == []
+
+    def test_vectors_of_another_state_that_nobody_renews(
+        self, worker: WorkerHeartbeat, add_product: AddProduct, settings: Settings
+    ) -> None:
+        product = add_product("mug", RED, GREEN)
+        encode_all()
+        other_encoder(settings)
+        # Nothing was encoded by the new one yet, which no process can tell from a mistake.
+        image = add_image(product, BLUE)
+        assert problems(status.of(DB)) == []
+        encode_all()
+        assert problems(status.of(DB)) == [
+            (
+                "WARNING",
+                f"{LABEL}: 2 vectors are of another state of the encoder, and nothing of it waits. "
+                f"Run encode_images {LABEL} --stale.",
+            )
+        ]
+        image.save()
+        assert problems(status.of(DB)) == []
+
+    def test_an_encoder_that_cant_be_known(
+        self, worker: WorkerHeartbeat, settings: Settings
+    ) -> None:
+        encoder = {"BACKEND": "tests.nothing.Encoder"}
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "ENCODERS": {"default": encoder}}
+        ((level, text), _posters) = problems(status.of(DB))
+        assert level == "WARNING"
+        assert text.startswith(f"{LABEL}: CARDIGAN_RECO['ENCODERS']['default']['BACKEND'] is ")
+
+    def test_no_index(self, worker: WorkerHeartbeat) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER INDEX poster_vector_hnsw RENAME TO away")
+            cursor.execute(
+                "UPDATE pg_index SET indisvalid = false "
+                "WHERE indexrelid = 'product_image_vector_hnsw'::regclass"
+            )
+        try:
+            found = status.of(DB)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "UPDATE pg_index SET indisvalid = true "
+                    "WHERE indexrelid = 'product_image_vector_hnsw'::regclass"
+                )
+                cursor.execute("ALTER INDEX away RENAME TO poster_vector_hnsw")
+        assert found.collections[0].index.state is IndexState.INVALID
+        (level, text), *_others = problems(found)
+        assert level == "WARNING"
+        assert text.startswith(f"{LABEL}: its index is invalid, searches read all rows. ")
+        assert "build_index" in text
+
+    def test_no_table(self, worker: WorkerHeartbeat) -> None:
+        table = "testapp_posterembedding"
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {table} RENAME TO away")
+        try:
+            found = status.of(DB)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE away RENAME TO {table}")
+        assert problems(found) == [
+            (
+                "CRITICAL",
+                f"{POSTERS} has no table. Run manage.py migrate --database default.",
+            )
+        ]
+
+    def test_no_tables_of_ours(self, worker: WorkerHeartbeat) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE cardigan_reco_encodingrequest RENAME TO away")
+        try:
+            code, lines = run()
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE away RENAME TO cardigan_reco_encodingrequest")
+        assert code == 2
+        assert lines[0].startswith(
+            "CRITICAL: Database 'default' can't be read. See that it runs and is migrated: "
+            'relation "cardigan_reco_encodingrequest" does not exist'
+        )
+
+    def test_vectors_that_are_too_many_to_count(
+        self, worker: WorkerHeartbeat, add_product: AddProduct, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add_product("mug", RED)
+        encode_all()
+        monkeypatch.setattr(status, "COUNTING_SECONDS", 0.05)
+        with slow_counts():
+            _code, lines = run()
+        assert any(line.endswith("; too many vectors to count in time") for line in lines)
+
+    def test_without_celery_there_is_no_broker(
+        self, worker: WorkerHeartbeat, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(doorbell, "celery_is_installed", lambda: False)
+        assert status.of(DB).broker is None
+        assert run()[0] == 0
+
+
+@contextmanager
+def slow_counts() -> Iterator[None]:
+    """Lets each look at the vectors of the products take long."""
+    table = ProductImageEmbedding._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO away")
+        cursor.execute(f"CREATE VIEW {table} AS SELECT away.* FROM away, pg_sleep(0.2) AS slept")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP VIEW {table}")
+            cursor.execute(f"ALTER TABLE away RENAME TO {table}")
+
+
+class TestBroker:
+    def test_answers(self, redis: RedisServer) -> None:
+        with configured(broker_url=redis.broker.url):
+            assert broker.look(5).answers
+
+    def test_refuses(self, worker: WorkerHeartbeat) -> None:
+        with configured(broker_url="redis://shop:secret@127.0.0.1:1/0"):
+            code, lines = run()
+        assert code == 1
+        assert lines[0].startswith("WARNING: The broker redis://shop:**@127.0.0.1:1/0 doesn't")
+        assert lines[0].endswith("Workers poll every 10 s until it does.")
+        assert "secret" not in "".join(lines)
+
+    @pytest.mark.parametrize("kind", ["redis", "amqp"])
+    def test_swallows_all_that_it_gets(self, kind: str) -> None:
+        with black_hole() as port, configured(broker_url=f"{kind}://127.0.0.1:{port}/0"):
+            looked = broker.look(0.3)
+        assert not looked.answers
+        assert looked.error == "No answer in 0.3 s."
+
+
+@pytest.mark.parametrize("number", ["soon", "1h"])
+def test_numbers_are_numbers(number: str) -> None:
+    with pytest.raises(CommandError, match=f"invalid float value: '{number}'"):
+        run(f"--warn-overdue={number}")
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Any]:
+    """Runs the command as a process of its own; returns its exit code and output."""
+
+    def start(*arguments: str, **changed: Any) -> tuple[int, str]:
+        log = tmp_path / f"status{len(list(tmp_path.glob('status*')))}.log"
+        # A shop's own package imports its Celery app, as Celery's documentation says.
+        code = (
+            "import sys, django.core.management as m, tests.celery; m.execute_from_command_line()"
+        )
+        process = Process("-c", code, "cardigan_status", *arguments, log=log, **changed)
+        return process.wait(), process.output()
+
+    return start
+
+
+def test_a_real_worker_comes_into_sight_works_and_is_missed(
+    command: Any, start_worker: StartWorker, add_product: AddProduct, tmp_path: Path
+) -> None:
+    folder = Broker.in_folder(tmp_path / "broker")
+    image = add_product("mug", RED).images.get()
+    code, output = command(**folder.settings())
+    assert code == 2
+    assert output.startswith("CRITICAL: 0 of 1 workers are there.")
+    worker = start_worker(folder, POLL_SECONDS=1)
+    wait_until_encoded(image, worker)
+    wait_until(WorkerHeartbeat.objects.exists, "the worker is seen", worker)
+    code, output = command("--json", **folder.settings())
+    found = json.loads(output)
+    assert (code, found["level"]) == (0, "ok")
+    assert [one["pid"] for one in found["workers"]] == [worker.popen.pid]
+    assert found["collections"][0]["per_second_1"] > 0
+    assert found["broker"]["answers"] is True
+    worker.stop()
+    code, output = command(**folder.settings())
+    assert code == 2
+
+
+def test_a_database_that_is_not_there(command: Any) -> None:
+    away = {
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "shop",
+            "HOST": "127.0.0.1",
+            "PORT": 1,
+        }
+    }
+    code, output = command(DATABASES=away)
+    assert code == 2
+    assert output.startswith("CRITICAL: Database 'default' can't be read. See that it runs")
+    assert "Traceback" not in output
+
+
+def test_torch_is_never_imported(tmp_path: Path) -> None:
+    (tmp_path / "torch_settings.py").write_text(
+        "from tests.settings import *\n"
+        f"DATABASES['default']['NAME'] = {connection.settings_dict['NAME']!r}\n"
+        "CARDIGAN_RECO = {'COLLECTIONS': CARDIGAN_RECO['COLLECTIONS']}\n"
+    )
+    code = (
+        "import sys, django; django.setup()\n"
+        "from cardigan_reco import status\n"
+        "found = status.of('default')\n"
+        "assert found.collections[0].encoder.alias == 'default', found\n"
+        "assert not found.collections[0].encoder.problem, found\n"
+        "print(*sorted({'torch', 'torchvision', 'safetensors', 'cv2'} & set(sys.modules)))\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "torch_settings",
+            "DATABASE_URL": postgres.url(),
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parent.parent)]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (finished.returncode, finished.stdout.strip()) == (0, ""), finished.stderr
+    assert django_settings.CARDIGAN_RECO["COLLECTIONS"]
