@@ -7,7 +7,7 @@ only that of a new picture travels.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, QuerySet
-from django.db.models.expressions import RawSQL
 from numpy.typing import NDArray
-from pgvector import HalfVector
 
 from . import conf
 from .models import Embedding, EncoderVersion
@@ -60,7 +59,7 @@ def given(vector: NDArray[np.float32], *, encoder: str, fingerprint: str) -> Que
     table = EncoderVersion._meta.db_table
     return Query(
         f"SELECT %s::halfvec, id FROM {table} WHERE encoder = %s AND fingerprint = %s",
-        [HalfVector(vector).to_text(), encoder, fingerprint],
+        [_text(vector), encoder, fingerprint],
     )
 
 
@@ -98,75 +97,68 @@ def nearest(
     unwanted = {embedding.item_model()._meta.pk.to_python(pk) for pk in excluded}
     wanted = limit + len(unwanted)
     try:
-        with _settings(using, wanted * PICTURES_PER_ITEM):
-            matches = _search(rows, query, wanted)
+        allowed = Query(
+            *_compile(rows.values_list("item_pk", "pk", "encoder_version_id", "vector"))
+        )
     except EmptyResultSet:  # candidates.none() and the like have no SQL.
         return []
+    with _asking(using, wanted * PICTURES_PER_ITEM) as ask:
+        matches = _search(ask, rows, allowed, query, wanted)
     return [match for match in matches if match.item_pk not in unwanted][:limit]
 
 
-def _search(rows: EmbeddingQuerySet, query: Query, limit: int) -> list[Match]:
-    allowed = Query(*_compile(rows.values_list("item_pk", "pk", "encoder_version_id", "vector")))
+Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+"""Returns the rows of a statement."""
+
+
+def _search(
+    ask: Ask, rows: EmbeddingQuerySet, allowed: Query, query: Query, limit: int
+) -> list[Match]:
     expected = _expected(allowed, rows.db)
     if not _are_few(rows, expected):
         for pictures in (PICTURES_PER_ITEM, PICTURES_PER_ITEM**2):
-            found = _by_index(rows, query, limit * pictures, limit)
+            found = _by_index(ask, allowed, query, limit * pictures, limit)
             if len(found) == limit:
                 return found
         if expected > MAX_EXACT_ROWS:
             return found
-    return _exactly(allowed, query, limit, rows.db)
+    return _exactly(ask, allowed, query, limit)
 
 
-def _by_index(rows: EmbeddingQuerySet, query: Query, count: int, limit: int) -> list[Match]:
+def _by_index(ask: Ask, allowed: Query, query: Query, count: int, limit: int) -> list[Match]:
     """Asks the index for `count` pictures around each vector of the query."""
-    near = (
-        rows.filter(encoder_version_id=RawSQL("cardigan_query.version", []))
-        .nearest(RawSQL("cardigan_query.vector", []))
-        .values_list("item_pk", "pk", "distance")[:count]
-    )
-    near_sql, near_parameters = _compile(near)
-    return _best(
-        f"cardigan_query CROSS JOIN LATERAL ({near_sql}) AS near (item, source, distance)",
-        near_parameters,
-        query,
-        limit,
-        rows.db,
-    )
+    near = f"""
+        SELECT item, source, vector <#> cardigan_query.vector AS distance
+        FROM ({allowed.sql}) AS allowed (item, source, version, vector)
+        WHERE version = cardigan_query.version
+        ORDER BY vector <#> cardigan_query.vector LIMIT %s"""
+    return _best(ask, near, [*allowed.parameters, count], query, limit)
 
 
-def _exactly(allowed: Query, query: Query, limit: int, using: str) -> list[Match]:
+def _exactly(ask: Ask, allowed: Query, query: Query, limit: int) -> list[Match]:
     """Compares all allowed pictures; OFFSET 0 keeps the planner from taking the index instead."""
-    return _best(
-        f"""cardigan_query JOIN LATERAL (
-            SELECT item, source, vector <#> cardigan_query.vector AS distance
-            FROM ({allowed.sql} OFFSET 0) AS allowed (item, source, version, vector)
-            WHERE version = cardigan_query.version) AS near ON true""",
-        allowed.parameters,
-        query,
-        limit,
-        using,
-    )
+    near = f"""
+        SELECT item, source, vector <#> cardigan_query.vector AS distance
+        FROM ({allowed.sql} OFFSET 0) AS allowed (item, source, version, vector)
+        WHERE version = cardigan_query.version"""
+    return _best(ask, near, allowed.parameters, query, limit)
 
 
 def _best(
-    near: str, near_parameters: Sequence[Any], query: Query, limit: int, using: str
+    ask: Ask, near: str, near_parameters: Sequence[Any], query: Query, limit: int
 ) -> list[Match]:
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH cardigan_query (vector, version) AS MATERIALIZED ({query.sql})
-            SELECT item, source, distance FROM (
-                SELECT DISTINCT ON (item) item, source, distance FROM {near}
-                ORDER BY item, distance) AS best
-            ORDER BY distance, item LIMIT %s
-            """,
-            [*query.parameters, *near_parameters, limit],
-        )
-        return [
-            Match(item, source, min(1.0, max(0.0, -distance)))
-            for item, source, distance in cursor.fetchall()
-        ]
+    found = ask(
+        f"""
+        WITH cardigan_query (vector, version) AS MATERIALIZED ({query.sql})
+        SELECT item, source, distance FROM (
+            SELECT DISTINCT ON (item) item, source, distance
+            FROM cardigan_query CROSS JOIN LATERAL ({near}) AS near
+            ORDER BY item, distance) AS best
+        ORDER BY distance, item LIMIT %s
+        """,
+        [*query.parameters, *near_parameters, limit],
+    )
+    return [Match(item, source, min(1.0, max(0.0, -distance))) for item, source, distance in found]
 
 
 def _are_few(rows: EmbeddingQuerySet, expected: int) -> bool:
@@ -199,6 +191,11 @@ def _estimate(sql: str, parameters: Sequence[Any], using: str, now: int) -> int:
         return int(cursor.fetchone()[0][0]["Plan"]["Plan Rows"])
 
 
+def _text(vector: NDArray[np.float32]) -> str:
+    # Five digits tell any two halves apart; str() would write up to seventeen, which takes longer.
+    return "[" + ("%.5g," * len(vector))[:-1] % tuple(vector.astype(np.float16).tolist()) + "]"
+
+
 def _compile(rows: QuerySet[Any]) -> tuple[str, Sequence[Any]]:
     sql, parameters = rows.query.get_compiler(rows.db).as_sql()
     return sql, parameters
@@ -210,36 +207,63 @@ def _keys(candidates: QuerySet[Any]) -> QuerySet[Any]:
 
 
 @contextmanager
-def _settings(using: str, count: int) -> Iterator[None]:
-    """Opens a transaction with a search's settings; inside another one, puts them back after it."""
+def _asking(using: str, count: int) -> Iterator[Ask]:
+    """Yields what asks PostgreSQL with a search's settings, which hold for nothing else.
+
+    Where the driver allows it, they travel with the statement, in one message: PostgreSQL makes a
+    transaction of that. Otherwise a transaction is opened; inside one that is open already, the
+    settings are put back after the block.
+    """
     settings = conf.current()
     wanted = {
         "hnsw.ef_search": str(min(max(settings.ef_search, count), MAX_EF_SEARCH)),
         "hnsw.iterative_scan": "relaxed_order",
         "statement_timeout": str(int(settings.search_timeout_seconds * 1000)),
     }
-    nested = connections[using].in_atomic_block
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        previous = _current(cursor, wanted) if nested else {}
-        _set(cursor, wanted)
-        yield
+    connection = connections[using]
+    setting, values = _setting(wanted)
+    if not connection.in_atomic_block and _takes_two_statements(connection):
+        with connection.cursor() as cursor:
+
+            def ask_at_once(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+                cursor.execute(f"{setting}; {sql}", [*values, *parameters])
+                cursor.nextset()
+                return list(cursor.fetchall())
+
+            yield ask_at_once
+        return
+    nested = connection.in_atomic_block
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+
+        def ask(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
+
+        previous = _current(ask, wanted) if nested else {}
+        ask(setting, values)
+        yield ask
         if nested:
-            _set(cursor, previous)
+            ask(*_setting(previous))
+
+
+def _takes_two_statements(connection: BaseDatabaseWrapper) -> bool:
+    bound_by_server = connection.settings_dict["OPTIONS"].get("server_side_binding")
+    return connection.get_autocommit() and not bound_by_server
 
 
 # The cast loads pgvector, without which its settings are unknown to a new connection.
 _LOAD = "SELECT '[1]'::vector, "
 
 
-def _current(cursor: Any, names: Iterable[str]) -> dict[str, str]:
+def _current(ask: Ask, names: Iterable[str]) -> dict[str, str]:
     names = list(names)
-    cursor.execute(_LOAD + ", ".join(["current_setting(%s)"] * len(names)), names)
-    _vector, *values = cursor.fetchone()
+    [(_vector, *values)] = ask(_LOAD + ", ".join(["current_setting(%s)"] * len(names)), names)
     return dict(zip(names, values, strict=True))
 
 
-def _set(cursor: Any, values: Mapping[str, str]) -> None:
-    cursor.execute(
+def _setting(values: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Returns the statement, and its parameters, that sets these until the transaction ends."""
+    return (
         _LOAD + ", ".join(["set_config(%s, %s, true)"] * len(values)),
         [part for pair in values.items() for part in pair],
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from django.db import OperationalError, connection, transaction
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from cardigan_reco import recommendations
 from cardigan_reco.models import EncoderVersion
@@ -248,3 +248,54 @@ class TestSettingsOfTheSearch:
             similar_to(query, within=slow)
         assert titles(similar_to(query)) == ["near"]
         assert self.current("statement_timeout") == "0"
+
+
+@pytest.mark.django_db(transaction=True)
+class TestOutsideOfATransaction:
+    """As most of a shop's requests are, where tests usually are inside one."""
+
+    @pytest.fixture(params=[False, True], ids=["one message", "bound by the server"])
+    def bound_by_server(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[bool]:
+        if request.param:
+            monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", True)
+        connection.close()
+        yield request.param
+        connection.close()
+
+    def test_the_nearest_come_and_the_settings_go(
+        self, bound_by_server: bool, version: EncoderVersion
+    ) -> None:
+        query = product_at("query", [0], version)
+        product_at("far", [60], version)
+        product_at("near", [10], version)
+        assert titles(similar_to(query)) == ["near", "far"]
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT '[1]'::vector, current_setting('hnsw.iterative_scan')")
+            assert cursor.fetchone()[1] == "off"
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchone()[0] == "0"
+        assert connection.get_autocommit()
+
+    def test_a_search_takes_one_message(
+        self, version: EncoderVersion, django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        query = product_at("query", [0], version)
+        product_at("near", [10], version)
+        with django_assert_num_queries(4):  # The plan, the search, the items, the sources.
+            similar_to(query)
+        with django_assert_num_queries(3):
+            similar_to(query)
+
+    def test_one_that_takes_too_long_is_cancelled(
+        self, bound_by_server: bool, version: EncoderVersion, settings: Settings
+    ) -> None:
+        query = product_at("query", [0], version)
+        product_at("near", [10], version)
+        own = settings.CARDIGAN_RECO
+        settings.CARDIGAN_RECO = {**own, "SEARCH_TIMEOUT_SECONDS": 0.2}
+        with pytest.raises(OperationalError, match="statement timeout"):
+            similar_to(query, within=Product.objects.extra(where=["pg_sleep(5) IS NOT NULL"]))
+        settings.CARDIGAN_RECO = own
+        assert titles(similar_to(query)) == ["near"]

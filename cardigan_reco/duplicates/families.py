@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from django.db.models import Q
+from django.db import connections
 
 from cardigan_reco import conf
-from cardigan_reco.models import DuplicatePair, DuplicateState, Embedding
+from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState, Embedding
 
 SETTLED = (DuplicateState.CONFIRMED, DuplicateState.MERGED)
 
@@ -37,14 +37,7 @@ def distinct(
     if not item_pks or not are_known(embedding):
         return list(item_pks)
     pks = sorted({str(pk) for pk in [*item_pks, *besides]})
-    pairs = DuplicatePair.objects.using(using).filter(
-        Q(first_pk__in=pks) | Q(second_pk__in=pks),
-        collection=embedding._meta.label_lower,
-        state__in=SETTLED,
-    )
-    family = _families(
-        _links(pairs.values_list("first_pk", "second_pk", "group_id", "group__state"))
-    )
+    family = _families(_links(_settled(embedding._meta.label_lower, pks, using)))
     taken = {family.get(str(pk), str(pk)) for pk in besides}
     kept = []
     for pk in item_pks:
@@ -55,13 +48,34 @@ def distinct(
     return kept
 
 
+def _settled(collection: str, pks: list[str], using: str) -> list[tuple[str, str, int | None]]:
+    """Returns the settled pairs with any of these listings, each with its group if that is settled.
+
+    In SQL as text, since every shelf waits for it, and the ORM takes longer than PostgreSQL.
+    """
+    states = [str(state) for state in SETTLED]
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT pair.first_pk, pair.second_pk, settled.id
+            FROM {DuplicatePair._meta.db_table} AS pair
+            LEFT JOIN {DuplicateGroup._meta.db_table} AS settled
+                ON settled.id = pair.group_id AND settled.state = ANY(%s)
+            WHERE pair.collection = %s AND pair.state = ANY(%s)
+                AND (pair.first_pk = ANY(%s) OR pair.second_pk = ANY(%s))
+            """,
+            [states, collection, states, pks, pks],
+        )
+        return list(cursor.fetchall())
+
+
 def _links(
-    pairs: Iterable[tuple[str, str, int | None, str | None]],
+    pairs: Iterable[tuple[str, str, int | None]],
 ) -> Iterator[tuple[Hashable, Hashable]]:
     """Yields what is one thing: listings as text, and groups by their numbers."""
-    for first, second, group, state in pairs:
+    for first, second, group in pairs:
         yield first, second
-        if state in SETTLED:
+        if group is not None:
             yield first, group
 
 
