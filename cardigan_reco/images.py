@@ -71,11 +71,13 @@ def read(file: Readable) -> bytes:
     Raises ImageTooLarge when the file is longer.
     """
     limit = conf.current().max_image_bytes
-    data = bytearray()
-    while len(data) <= limit and (more := file.read(limit + 1 - len(data))):
-        data += more
-    _check_bytes(len(data), limit)
-    return bytes(data)
+    parts: list[bytes] = []
+    length = 0
+    while length <= limit and (more := file.read(limit + 1 - length)):
+        parts.append(more)
+        length += len(more)
+    _check_bytes(length, limit)
+    return b"".join(parts)  # Of one part it is that part, not a copy.
 
 
 def load(data: bytes, *, min_side: int | None = None, crop: Crop | None = None) -> Image.Image:
@@ -113,7 +115,7 @@ def load(data: bytes, *, min_side: int | None = None, crop: Crop | None = None) 
     except _PILLOW_ERRORS as error:
         # Pillow's text about what it can't identify has an address of this process's memory.
         unknown = isinstance(error, UnidentifiedImageError)
-        cause = "its header is wrong" if unknown else error
+        cause = "its header is wrong" if unknown else str(error)
         raise ImageError(
             f"The {container.format} can't be decoded ({cause}). It is damaged or truncated: "
             "save it again or upload another."

@@ -1,5 +1,6 @@
 """The picture loader against the faults of its field; the numbers are those of the design notes."""
 
+import gc
 import logging
 import os
 import random
@@ -532,6 +533,20 @@ def test_hidden_colours_do_not_bleed_when_a_picture_is_made_smaller():
 def test_strips_join_without_a_seam():
     image = noise((2000, 1501))
     assert images.load(encoded(image, "PNG")).tobytes() == image.tobytes()
+
+
+def test_a_refused_picture_is_freed_at_once():
+    """Were an error held by a frame of its own, it would stay until Python looks for cycles."""
+    data = encoded(plain(RED, (64, 64)), "JPEG")[:-100]
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getrefcount(data)
+        with pytest.raises(ImageError):
+            images.load(data)
+        assert sys.getrefcount(data) == before
+    finally:
+        gc.enable()
 
 
 def test_pillow_keeps_its_global_settings():

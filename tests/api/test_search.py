@@ -9,11 +9,14 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from PIL import Image
 from pytest_django import DjangoAssertNumQueries, Settings
+from rest_framework.request import Request
+from rest_framework.response import Response
 
+from cardigan_reco.api.views import PhotoSearchView
 from tests.api.conftest import Search, names
 from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
 from tests.pictures import encoded, plain
@@ -291,3 +294,18 @@ def test_nothing_of_the_photo_is_logged_or_answered(
     for text in (*told, caplog.text):
         assert "SECRET" not in text
         assert "A-DESCRIPTION" not in text
+
+
+@pytest.mark.parametrize("picture", [jpeg(RED), jpeg(RED)[:-200]], ids=["found", "refused"])
+def test_a_photo_is_let_go_before_the_answer(
+    shop: dict[str, Product], picture: bytes, rf: RequestFactory
+) -> None:
+    photos = []
+
+    class View(PhotoSearchView):
+        def finalize_response(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+            photos.append(request.FILES["image"])
+            return super().finalize_response(request, *args, **kwargs)
+
+    View.as_view()(rf.post("/visual/search/", picture, content_type="image/jpeg"))
+    assert [photo.closed for photo in photos] == [True]
