@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Q
@@ -38,14 +38,17 @@ class Stored:
     """New ones, and dismissed ones that are open again."""
     gone: int = 0
     """Open ones without evidence any more."""
+    left: set[str] = field(default_factory=set)
+    """The listings that those were of."""
 
     def __add__(self, other: Stored) -> Stored:
-        return Stored(self.found + other.found, self.gone + other.gone)
+        left = self.left | other.left
+        return Stored(self.found + other.found, self.gone + other.gone, left)
 
 
 def touching(collection: str, item_pks: Collection[str], using: str) -> list[DuplicatePair]:
     """Returns the pairs of any of these listings, by key."""
-    return list(_touching(collection, item_pks, using))
+    return list(_touching(collection, item_pks, using)) if item_pks else []
 
 
 def store(
@@ -106,6 +109,7 @@ def store(
     rows.bulk_create(new)
     done.found += len(new)
     done.gone += len(gone)
+    done.left |= {pk for pair in gone for pk in (pair.first_pk, pair.second_pk)}
     if changed := [*gone, *altered, *new]:
         grouping.regroup(
             collection,

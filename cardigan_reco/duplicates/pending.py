@@ -95,6 +95,16 @@ def forget(pictures: Pictures, sources: Iterable[str]) -> None:
     checks.filter(source_pk__in=list(sources)).update(checked_at=None)
 
 
+def forget_items(pictures: Pictures, item_pks: Collection[str]) -> set[Any]:
+    """Makes the pictures of listings be compared again; returns their sources."""
+    if not item_pks:
+        return set()
+    checks = DuplicateCheck.objects.using(pictures.using).filter(collection=pictures.collection)
+    texts = list(checks.filter(item_pk__in=item_pks).values_list("source_pk", flat=True))
+    forget(pictures, texts)
+    return {pictures.key(text) for text in texts}
+
+
 def forget_all(pictures: Pictures) -> None:
     """Makes all pictures of the query be compared again, in bounded statements."""
     last = 0

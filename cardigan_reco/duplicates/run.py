@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
-from . import candidates, matching, orphans, pairs, pending, shared
+from . import candidates, matching, orphans, pairs, pending, shared, variants
 from .candidates import Neighbours, Sources
 from .matching import Match
 from .pairs import Stored
@@ -149,10 +149,19 @@ class Run:
         return found
 
     def _settle(self, item_pks: set[str], matches: Sequence[Match]) -> Stored:
-        return pairs.store(
-            self.pictures.collection,
+        """Stores what is thought of these listings. What that rules out, or no longer rules out, of
+        others is compared again.
+        """
+        pictures = self.pictures
+        findings = matching.judge(pictures, matches)
+        lost = variants.ruled_out(pictures, findings, item_pks, self._min_probability)
+        stored = pairs.store(
+            pictures.collection,
             item_pks,
-            matching.judge(self.pictures, matches),
+            {key: finding for key, finding in findings.items() if key not in lost},
             min_probability=self._min_probability,
-            using=self.pictures.using,
+            using=pictures.using,
         )
+        others = {pk for key in lost - findings.keys() for pk in key} | stored.left
+        self.again |= pending.forget_items(pictures, others - item_pks)
+        return stored

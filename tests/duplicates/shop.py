@@ -29,6 +29,13 @@ class TitledListings(Listings):
     price_field = "shelf"
 
 
+class BrandedListings(Listings):
+    """Each shelf is a brand's."""
+
+    title_field = "title"
+    brand_field = "shelf"
+
+
 class ShelvedListings(PlainListings):
     """Each shelf is a seller's."""
 
