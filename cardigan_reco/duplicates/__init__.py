@@ -1,5 +1,5 @@
 """Listings entered twice: found, explained, judged, merged."""
 
-from .finding import Progress, check, check_encoded, find
+from .finding import Progress, are_checked, check, check_encoded, find
 
-__all__ = ["Progress", "check", "check_encoded", "find"]
+__all__ = ["Progress", "are_checked", "check", "check_encoded", "find"]

@@ -144,17 +144,25 @@ def check(source_pks: Collection[Any], *, using: str) -> Stored:
     return stored
 
 
+def are_checked(embedding: type[Embedding]) -> bool:
+    """Whether the shop wants pictures of this collection compared as soon as they are encoded.
+
+    Raises as `find()` does for wrong settings.
+    """
+    settings = conf.current().duplicate_listings
+    if settings is None or not settings.check_on_encode:
+        return False
+    shop = listings.current()
+    return shop is not None and shop.embedding is embedding
+
+
 def check_encoded(embedding: type[Embedding], source_pks: Collection[Any], *, using: str) -> None:
     """Compares pictures that were just encoded, if the shop wants that of this collection.
 
     Never raises: what fails is logged, and waits for `find()`.
     """
-    settings = conf.current().duplicate_listings
-    if settings is None or not settings.check_on_encode or not source_pks:
-        return
     try:
-        shop = listings.current()
-        if shop is not None and shop.embedding is embedding:
+        if source_pks and are_checked(embedding):
             check(source_pks, using=using)
     except Exception:  # The encoding is stored already, and must not seem to have failed.
         logger.exception(

@@ -608,6 +608,16 @@ class TestAfterEncoding:
         use(settings, "PlainListings")
         assert find().found == 1
 
+    def test_nor_does_one_in_the_command(self, settings: Settings) -> None:
+        use(settings, "BrokenListings")
+        list_item("mug", file_of(photo(1)))
+        list_item("cup", file_of(photo(1)))
+        output, errors = io.StringIO(), io.StringIO()
+        call_command("encode_images", stdout=output, stderr=errors)
+        assert "2 encoded" in output.getvalue()
+        assert "not compared for duplicates: The shop's hook fails. find_dup" in errors.getvalue()
+        assert ProductImageEmbedding.objects.count() == 2
+
     def test_another_collection_is_left_alone(self, settings: Settings) -> None:
         use(settings, "PlainListings", COLLECTION="posters")
         list_item("mug", file_of(photo(1)))

@@ -103,13 +103,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            reports = [self._check(model, options) for model in _models(options["collection"])]
+            models = _models(options["collection"])
+            checked = [self._check(model, options) for model in models]
         except LookupError as error:
             raise CommandError(error.args[0]) from error
         except CardiganError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
             raise CommandError(f"Database {options['database']!r}: {str(error).strip()}") from error
+        reports = [one for one in checked if one is not None]
         if options["json"]:
             self.stdout.write(json.dumps([report for report, _low in reports], indent=1))
         if low := [text for _report, text in reports if text]:
@@ -117,15 +119,22 @@ class Command(BaseCommand):
 
     def _check(
         self, embedding: type[Embedding], options: dict[str, Any]
-    ) -> tuple[dict[str, Any], str]:
-        """Returns the report and, where something is too low, what that is."""
+    ) -> tuple[dict[str, Any], str] | None:
+        """Returns the report and, where something is too low, what that is.
+
+        None: the table is empty, and nobody asked for this one in particular.
+        """
         using = options["database"]
         health = indexes.health(embedding, using=using)
         if health.state is indexes.IndexState.NO_TABLE:
             raise CommandError(f"{health.collection}: {health.hints[0]}")
         pictures = recall.sample(embedding, options["queries"], seed=options["seed"], using=using)
         if not pictures:
-            raise CommandError(f"{health.collection} has no vectors yet: run encode_images.")
+            empty = f"{health.collection} has no vectors yet: run encode_images."
+            if options["collection"]:
+                raise CommandError(empty)
+            self.stderr.write(empty)
+            return None
         common = {
             "limit": options["limit"],
             "timeout_seconds": options["timeout"],

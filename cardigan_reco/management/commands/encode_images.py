@@ -15,6 +15,7 @@ from cardigan_reco import collection as collections
 from cardigan_reco import conf, database, doorbell, duplicates, encoding, queue, stopping, sweep
 from cardigan_reco.encoding import Summary
 from cardigan_reco.exceptions import CardiganError
+from cardigan_reco.management.comparing import followed
 from cardigan_reco.models import Embedding
 from cardigan_reco.sweep import Kind, Swept
 
@@ -138,12 +139,25 @@ class Command(BaseCommand):
         ):
             for done in encoding.drain(embedding, using=using, batch_size=batch_size, limit=limit):
                 summary += done
-                duplicates.check_encoded(embedding, done.sources, using=using)
                 bar.update(done.total)
+            stopped = stopping.is_asked()
         self._report(embedding, summary, time.monotonic() - start, using)
         if summary.encoded >= MANY:
             database.analyze(embedding._meta.db_table, using)
+        if summary.encoded and not stopped:
+            self._compare(embedding, using)
         return summary
+
+    def _compare(self, embedding: type[Embedding], using: str) -> None:
+        """Compares all at once what workers compare batch by batch: shelves come first."""
+        try:
+            if duplicates.are_checked(embedding):
+                followed(duplicates.find(using=using), self.stderr)
+        except Exception as error:  # The shop's own code has a say. The vectors are stored.
+            self.stderr.write(
+                f"The pictures are encoded, but not compared for duplicates: {error} "
+                "find_duplicates does it, once that is mended."
+            )
 
     def _report(
         self, embedding: type[Embedding], summary: Summary, seconds: float, using: str

@@ -11,11 +11,11 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model, QuerySet
-from tqdm import tqdm
 
 from cardigan_reco import duplicates
 from cardigan_reco.duplicates import Progress, listings
 from cardigan_reco.exceptions import CardiganError
+from cardigan_reco.management.comparing import followed
 
 
 def _probability(text: str) -> float:
@@ -70,20 +70,13 @@ class Command(BaseCommand):
         self._report(progress, as_json=options["json"])
 
     def _find(self, options: dict[str, Any], chosen: QuerySet[Any] | None) -> Progress:
-        progress = Progress()
         found = duplicates.find(
             full=options["full"],
             within=chosen,
             min_probability=options["min_probability"],
             using=options["database"],
         )
-        with tqdm(desc="find_duplicates", unit="picture", file=self.stderr) as bar:
-            for progress in found:
-                bar.total = max(progress.total, progress.compared)
-                bar.set_postfix(found=progress.found, refresh=False)
-                bar.update(progress.compared - bar.n)
-            bar.refresh()
-        return progress
+        return followed(found, self.stderr)
 
     def _report(self, progress: Progress, *, as_json: bool) -> None:
         troubles = {str(trouble): count for trouble, count in sorted(progress.troubles.items())}
