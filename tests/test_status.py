@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,7 +96,8 @@ class TestText:
         assert code == 0
         assert lines[-1].startswith("Broker memory://")
         assert lines[-1].endswith(" answers.")
-        lines[4] = lines[4].replace("1 s since", "0 s since").replace("1 s overdue", "0 s overdue")
+        # A busy machine takes a while between the rows and the look at them.
+        lines = [re.sub(r"\b[1-9] s (since|overdue|ago)", r"0 s \1", line) for line in lines]
         assert lines[:-1] == [
             "OK: all is well.",
             "",
@@ -341,7 +343,7 @@ class TestProblems:
     ) -> None:
         add_product("mug", RED)
         encode_all()
-        monkeypatch.setattr(status, "COUNTING_SECONDS", 0.05)
+        monkeypatch.setattr(status.collections, "COUNTING_SECONDS", 0.05)
         with slow_counts():
             _code, lines = run()
         assert any(line.endswith("; too many vectors to count in time") for line in lines)

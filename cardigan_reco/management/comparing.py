@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TextIO
 
+from django.core.management.base import OutputWrapper
 from tqdm import tqdm
 
 from cardigan_reco import stopping
 from cardigan_reco.duplicates import Progress
 
 
-def followed(found: Iterable[Progress], file: TextIO) -> Progress:
+def followed(found: Iterable[Progress], file: OutputWrapper) -> Progress:
     """Runs to the end, or until the process is asked to stop, with a progress bar."""
     progress = Progress()
     with (
