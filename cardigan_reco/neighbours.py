@@ -30,8 +30,8 @@ MAX_EF_SEARCH = 1000
 """pgvector's own limit."""
 FEW_ROWS = 2_000
 """So many rows are compared one by one in any case."""
-SELECTIVE_SHARE = 0.15
-"""Up to CARDIGAN_RECO["EXACT_ROWS"], only a filter that leaves less of the table is worth that."""
+PASSED_COST = 3
+"""What a picture costs that the index passes by, in pictures that are compared one by one."""
 MAX_EXACT_ROWS = 200_000
 """Beyond this, a page that stays short is better than a scan of the table."""
 ESTIMATED_EVERY_SECONDS = 10
@@ -102,9 +102,14 @@ def nearest(
         )
     except EmptyResultSet:  # candidates.none() and the like have no SQL.
         return []
-    with _asking(using, wanted * PICTURES_PER_ITEM) as ask:
+    with _asking(using, wanted) as ask:
         matches = _search(ask, rows, allowed, query, wanted)
     return [match for match in matches if match.item_pk not in unwanted][:limit]
+
+
+def ef_search(limit: int) -> int:
+    """Returns the hnsw.ef_search of a search for so many items."""
+    return min(max(conf.current().ef_search, limit * PICTURES_PER_ITEM), MAX_EF_SEARCH)
 
 
 Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
@@ -115,7 +120,7 @@ def _search(
     ask: Ask, rows: EmbeddingQuerySet, allowed: Query, query: Query, limit: int
 ) -> list[Match]:
     expected = _expected(allowed, rows.db)
-    if not _are_few(rows, expected):
+    if not _are_few(rows, expected, limit * PICTURES_PER_ITEM):
         for pictures in (PICTURES_PER_ITEM, PICTURES_PER_ITEM**2):
             found = _by_index(ask, allowed, query, limit * pictures, limit)
             if len(found) == limit:
@@ -161,26 +166,27 @@ def _best(
     return [Match(item, source, min(1.0, max(0.0, -distance))) for item, source, distance in found]
 
 
-def _are_few(rows: EmbeddingQuerySet, expected: int) -> bool:
-    """Whether comparing all allowed rows is faster than asking the index and filtering after."""
+def _are_few(rows: EmbeddingQuerySet, expected: int, count: int) -> bool:
+    """Whether comparing all allowed rows is faster than asking the index for `count` and filtering
+    after: until it has found those, it passes the more, the fewer of the table are allowed.
+    """
     limit = conf.current().exact_rows
     if expected <= min(FEW_ROWS, limit) or expected > limit:
         return expected <= limit
-    with connections[rows.db].cursor() as cursor:
-        cursor.execute(
-            "SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)",
-            [connections[rows.db].ops.quote_name(rows.model._meta.db_table)],
-        )
-        return bool(expected <= SELECTIVE_SHARE * cursor.fetchone()[0])
+    table = connections[rows.db].ops.quote_name(rows.model._meta.db_table)
+    return expected**2 <= PASSED_COST * count * _total(table, rows.db, _now())
 
 
 def _expected(allowed: Query, using: str) -> int:
     """Returns the planner's estimate of the allowed rows, some seconds old at most."""
-    now = int(time.monotonic() / ESTIMATED_EVERY_SECONDS)
     try:
-        return _estimate(allowed.sql, tuple(allowed.parameters), using, now)
+        return _estimate(allowed.sql, tuple(allowed.parameters), using, _now())
     except TypeError:  # A parameter that can't be hashed, such as a list.
-        return _estimate.__wrapped__(allowed.sql, allowed.parameters, using, now)
+        return _estimate.__wrapped__(allowed.sql, allowed.parameters, using, _now())
+
+
+def _now() -> int:
+    return int(time.monotonic() / ESTIMATED_EVERY_SECONDS)
 
 
 @lru_cache(maxsize=256)
@@ -196,6 +202,14 @@ def _text(vector: NDArray[np.float32]) -> str:
     return "[" + ("%.5g," * len(vector))[:-1] % tuple(vector.astype(np.float16).tolist()) + "]"
 
 
+@lru_cache(maxsize=256)
+def _total(table: str, using: str, now: int) -> float:
+    """Returns how many rows a table had when it was last analysed."""
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)", [table])
+        return float(cursor.fetchone()[0])
+
+
 def _compile(rows: QuerySet[Any]) -> tuple[str, Sequence[Any]]:
     sql, parameters = rows.query.get_compiler(rows.db).as_sql()
     return sql, parameters
@@ -207,7 +221,7 @@ def _keys(candidates: QuerySet[Any]) -> QuerySet[Any]:
 
 
 @contextmanager
-def _asking(using: str, count: int) -> Iterator[Ask]:
+def _asking(using: str, limit: int) -> Iterator[Ask]:
     """Yields what asks PostgreSQL with a search's settings, which hold for nothing else.
 
     Where the driver allows it, they travel with the statement, in one message: PostgreSQL makes a
@@ -216,7 +230,7 @@ def _asking(using: str, count: int) -> Iterator[Ask]:
     """
     settings = conf.current()
     wanted = {
-        "hnsw.ef_search": str(min(max(settings.ef_search, count), MAX_EF_SEARCH)),
+        "hnsw.ef_search": str(ef_search(limit)),
         "hnsw.iterative_scan": "relaxed_order",
         "statement_timeout": str(int(settings.search_timeout_seconds * 1000)),
     }

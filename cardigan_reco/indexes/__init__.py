@@ -2,7 +2,8 @@
 
 from cardigan_reco.database import IndexState
 
-from .building import Built, build, chosen, rebuild
+from .building import Built, build, rebuild
+from .choice import chosen
 from .health import Health, Index, declared, health
 from .session import Listener, Progress
 

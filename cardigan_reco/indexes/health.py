@@ -116,20 +116,25 @@ class Health:
                     f"No Meta names {index.name}: put EmbeddingIndex(name={index.name!r}, "
                     f'fields=["vector"]) into the indexes of {self.collection}.Meta.'
                 )
-        if self.serving is not None and self.building is None:
-            yield from self._renewal(build)
+        renewal = self._renewal(build)
+        if renewal:
+            yield renewal
         changed = self.changed_rows / max(self.rows, 1)
-        if self.changed_rows >= MANY_ROWS and changed > CHANGED_SHARE:
+        if not renewal and self.changed_rows >= MANY_ROWS and changed > CHANGED_SHARE:
             yield (
                 f"{self.changed_rows:,} rows changed since the last ANALYZE, and searches choose "
                 "their plans by it: ANALYZE the table, or let autovacuum do it more often."
             )
 
-    def _renewal(self, build: str) -> Iterator[str]:
+    def _renewal(self, build: str) -> str:
+        """Returns why the index should be built anew, with ANALYZE after that, or ""."""
+        if self.serving is None or self.building is not None:
+            return ""
         if self.dead_rows >= MANY_ROWS and self.dead_share > DEAD_SHARE:
-            yield f"{self.dead_share:.0%} of the rows are dead: {build} --rebuild"
-        elif self.rows + self.dead_rows >= MANY_ROWS and self.bloat > BLOAT:
-            yield f"The index takes {self.bloat:.1f} times what its rows need: {build} --rebuild"
+            return f"{self.dead_share:.0%} of the rows are dead: {build} --rebuild"
+        if self.rows + self.dead_rows >= MANY_ROWS and self.bloat > BLOAT:
+            return f"The index takes {self.bloat:.1f} times what its rows need: {build} --rebuild"
+        return ""
 
     def as_dict(self) -> dict[str, Any]:
         """Returns all of it in JSON's types."""

@@ -50,7 +50,7 @@ class Session:
     """
 
     def __init__(self, using: str, listener: Listener) -> None:
-        self._using = using
+        self.using = using
         self._listener = listener
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cardigan-index")
         self._connection: BaseDatabaseWrapper
@@ -69,7 +69,7 @@ class Session:
         self._thread.shutdown()
 
     def _connect(self) -> int:
-        self._connection = connections[self._using].copy()
+        self._connection = connections[self.using].copy()
         self._connection.settings_dict["OPTIONS"].pop("pool", None)
         self._connection.ensure_connection()
         self._connection.set_autocommit(True)
@@ -116,7 +116,7 @@ class Session:
                 running.result(WATCH_SECONDS)
 
     def _progress(self) -> Progress | None:
-        watcher = connections[self._using]
+        watcher = connections[self.using]
         try:
             with watcher.cursor() as cursor:
                 cursor.execute(_PROGRESS, [self.pid, self.pid])
@@ -127,8 +127,8 @@ class Session:
         return Progress(*row) if row else None
 
     @contextmanager
-    def locked(self, table: str, label: str) -> Iterator[int]:
-        """Lets nobody else build on `table` meanwhile; yields the table's oid.
+    def locked(self, table: str, label: str) -> Iterator[None]:
+        """Lets nobody else build on `table` meanwhile.
 
         Raises IndexProblem when somebody does already.
         """
@@ -145,7 +145,12 @@ class Session:
                 f"An index of {label} is being built by {by}. Wait for it (index_report shows how "
                 f"far it is), or end it with SELECT pg_cancel_backend(PROCESS);"
             )
-        yield oid  # The lock ends with the connection.
+        try:
+            yield
+        finally:
+            # It would end with the connection, but a little later than that is closed.
+            with suppress(Error):
+                self.ask("SELECT pg_advisory_unlock(%s, %s)", key)
 
 
 _PROGRESS = """

@@ -2,8 +2,10 @@
 
 from .advice import advise
 from .interval import wilson
-from .measuring import IndexScan, Recall, Seconds, served
+from .result import Recall, Seconds
 from .sampling import Picture, sample, stretch
+from .scan import IndexScan
+from .shelves import served
 
 __all__ = [
     "IndexScan",

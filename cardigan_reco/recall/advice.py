@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from cardigan_reco import conf
+from cardigan_reco import conf, neighbours
 from cardigan_reco.indexes import Health
-from cardigan_reco.neighbours import MAX_EF_SEARCH
 
-from .measuring import Recall, own_ef_search
+from .result import Recall
 
 Scan = Callable[[int], Recall]
 
@@ -51,10 +50,10 @@ def _advise(
 
 
 def _of_the_index(alone: Recall, health: Health, floor: float, scan: Scan) -> Iterator[str]:
-    ef_search = own_ef_search(alone.limit)
+    ef_search = neighbours.ef_search(alone.limit + 1)
     best = alone
-    while ef_search < MAX_EF_SEARCH:
-        ef_search = min(2 * ef_search, MAX_EF_SEARCH)
+    while ef_search < neighbours.MAX_EF_SEARCH:
+        ef_search = min(2 * ef_search, neighbours.MAX_EF_SEARCH)
         best = scan(ef_search)
         if best.recall >= floor:
             yield (
@@ -65,8 +64,8 @@ def _of_the_index(alone: Recall, health: Health, floor: float, scan: Scan) -> It
             )
             return
     yield (
-        f"No EF_SEARCH helps: {MAX_EF_SEARCH} reaches {best.recall:.3f}. Rebuild the index: "
-        f"manage.py build_index {health.collection} --database {health.database} --rebuild. If "
-        "that doesn't help either, give its EmbeddingIndex more links, such as m=32 and "
+        f"No EF_SEARCH helps: {neighbours.MAX_EF_SEARCH} reaches {best.recall:.3f}. Rebuild the "
+        f"index: manage.py build_index {health.collection} --database {health.database} --rebuild. "
+        "If that doesn't help either, give its EmbeddingIndex more links, such as m=32 and "
         "ef_construction=128, under a new name."
     )
