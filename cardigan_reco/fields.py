@@ -9,6 +9,7 @@ from django.core import checks
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.ddl_references import Statement
 from django.db.models import Model
+from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.django import HalfVectorField, HnswIndex
 
@@ -51,11 +52,11 @@ class EmbeddingField(HalfVectorField):
         return [checks.Error(problem, hint=hint, obj=self, id="cardigan_reco.E010")]
 
     def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
-        if value is not None and not hasattr(value, "resolve_expression"):
-            value = self._validated(value)
-        return super().get_db_prep_save(value, connection)
+        if value is None or hasattr(value, "resolve_expression"):
+            return super().get_db_prep_save(value, connection)
+        return as_text(self._validated(value))
 
-    def _validated(self, value: Any) -> list[float]:
+    def _validated(self, value: Any) -> NDArray[np.float32]:
         if isinstance(value, HalfVector):
             value = value.to_list()
         vector = np.asarray(value, dtype=np.float32)
@@ -68,7 +69,17 @@ class EmbeddingField(HalfVectorField):
         norm = float(np.linalg.norm(vector))
         if abs(norm - 1) > self.norm_tolerance:
             raise ValueError(f"{self} takes a vector of length 1, got {norm:.3f}: normalise it.")
-        return [float(number) for number in vector]
+        return vector
+
+
+def as_text(vector: NDArray[np.float32]) -> str:
+    """Returns a vector (dimensions,) as PostgreSQL reads it, rounded to half precision.
+
+    Five digits tell any two halves apart. The up to seventeen of str() take longer to write and to
+    read, which is a good part of what storing a vector takes.
+    """
+    halves = vector.astype(np.float16).tolist()
+    return "[" + ("%.5g," * len(halves))[:-1] % tuple(halves) + "]"
 
 
 class EmbeddingIndex(HnswIndex):

@@ -6,6 +6,7 @@ only that of a new picture travels.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,11 +22,17 @@ from django.db.models import F, QuerySet
 from numpy.typing import NDArray
 
 from . import conf
+from .fields import as_text
 from .models import Embedding, EncoderVersion
 from .querysets import EmbeddingQuerySet
 
-PICTURES_PER_ITEM = 4
-"""Rows that are asked of the index for each wanted item, since an item may have many pictures."""
+EF_PER_ITEM = 4
+"""The least hnsw.ef_search for each wanted item."""
+PICTURES_PER_ITEM, MAX_PICTURES_PER_ITEM = 4, 8
+"""Rows that are asked of the index for each wanted item, since an item may have many pictures: as
+long as it isn't known how many they have, and at most."""
+AGAIN = 4
+"""How many times as many are asked for where those were of too few items."""
 MAX_EF_SEARCH = 1000
 """pgvector's own limit."""
 FEW_ROWS = 2_000
@@ -59,7 +66,7 @@ def given(vector: NDArray[np.float32], *, encoder: str, fingerprint: str) -> Que
     table = EncoderVersion._meta.db_table
     return Query(
         f"SELECT %s::halfvec, id FROM {table} WHERE encoder = %s AND fingerprint = %s",
-        [_text(vector), encoder, fingerprint],
+        [as_text(vector), encoder, fingerprint],
     )
 
 
@@ -109,7 +116,7 @@ def nearest(
 
 def ef_search(limit: int) -> int:
     """Returns the hnsw.ef_search of a search for so many items."""
-    return min(max(conf.current().ef_search, limit * PICTURES_PER_ITEM), MAX_EF_SEARCH)
+    return min(max(conf.current().ef_search, limit * EF_PER_ITEM), MAX_EF_SEARCH)
 
 
 Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
@@ -120,14 +127,26 @@ def _search(
     ask: Ask, rows: EmbeddingQuerySet, allowed: Query, query: Query, limit: int
 ) -> list[Match]:
     expected = _expected(allowed, rows.db)
-    if not _are_few(rows, expected, limit * PICTURES_PER_ITEM):
-        for pictures in (PICTURES_PER_ITEM, PICTURES_PER_ITEM**2):
-            found = _by_index(ask, allowed, query, limit * pictures, limit)
-            if len(found) == limit:
+    most = conf.current().exact_rows
+    if expected > min(FEW_ROWS, most):
+        pictures, items = _totals(rows.model, rows.db, _now())
+        count = limit * _pictures_per_item(pictures, items)
+        # Until it has found so many, the index passes the more, the fewer of the table are allowed.
+        if expected > most or expected**2 > PASSED_COST * count * pictures:
+            for wanted in (count, count * AGAIN):
+                found = _by_index(ask, allowed, query, wanted, limit)
+                if len(found) == limit:
+                    return found
+            if expected > MAX_EXACT_ROWS:
                 return found
-        if expected > MAX_EXACT_ROWS:
-            return found
     return _exactly(ask, allowed, query, limit)
+
+
+def _pictures_per_item(pictures: float, items: float) -> int:
+    """Returns one more than items have on the average."""
+    if pictures < 1 or items < 1:  # Never analysed.
+        return PICTURES_PER_ITEM
+    return min(1 + math.ceil(pictures / items), MAX_PICTURES_PER_ITEM)
 
 
 def _by_index(ask: Ask, allowed: Query, query: Query, count: int, limit: int) -> list[Match]:
@@ -166,17 +185,6 @@ def _best(
     return [Match(item, source, min(1.0, max(0.0, -distance))) for item, source, distance in found]
 
 
-def _are_few(rows: EmbeddingQuerySet, expected: int, count: int) -> bool:
-    """Whether comparing all allowed rows is faster than asking the index for `count` and filtering
-    after: until it has found those, it passes the more, the fewer of the table are allowed.
-    """
-    limit = conf.current().exact_rows
-    if expected <= min(FEW_ROWS, limit) or expected > limit:
-        return expected <= limit
-    table = connections[rows.db].ops.quote_name(rows.model._meta.db_table)
-    return expected**2 <= PASSED_COST * count * _total(table, rows.db, _now())
-
-
 def _expected(allowed: Query, using: str) -> int:
     """Returns the planner's estimate of the allowed rows, some seconds old at most."""
     try:
@@ -197,17 +205,16 @@ def _estimate(sql: str, parameters: Sequence[Any], using: str, now: int) -> int:
         return int(cursor.fetchone()[0][0]["Plan"]["Plan Rows"])
 
 
-def _text(vector: NDArray[np.float32]) -> str:
-    # Five digits tell any two halves apart; str() would write up to seventeen, which takes longer.
-    return "[" + ("%.5g," * len(vector))[:-1] % tuple(vector.astype(np.float16).tolist()) + "]"
-
-
 @lru_cache(maxsize=256)
-def _total(table: str, using: str, now: int) -> float:
-    """Returns how many rows a table had when it was last analysed."""
+def _totals(embedding: type[Embedding], using: str, now: int) -> tuple[float, float]:
+    """Returns how many pictures and items there were when their tables were last analysed."""
+    quote = connections[using].ops.quote_name
+    tables = [quote(model._meta.db_table) for model in (embedding, embedding.item_model())]
+    count = "(SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s))"
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)", [table])
-        return float(cursor.fetchone()[0])
+        cursor.execute(f"SELECT {count}, {count}", tables)
+        pictures, items = cursor.fetchone()
+    return pictures, items
 
 
 def _compile(rows: QuerySet[Any]) -> tuple[str, Sequence[Any]]:

@@ -43,7 +43,7 @@ def media(settings: Settings, tmp_path: Path) -> Path:
 def fresh_estimates() -> None:
     """What the planner said of another test's table may hold for some seconds."""
     neighbours._estimate.cache_clear()
-    neighbours._total.cache_clear()
+    neighbours._totals.cache_clear()
 
 
 AddProduct = Callable[..., Product]
