@@ -129,7 +129,8 @@ def _search(
     expected = _expected(allowed, rows.db)
     most = conf.current().exact_rows
     if expected > min(FEW_ROWS, most):
-        pictures, items = _totals(rows.model, rows.db, _now())
+        embedding: type[Embedding] = rows.model
+        pictures, items = _totals(embedding, rows.db, _now())
         count = limit * _pictures_per_item(pictures, items)
         # Until it has found so many, the index passes the more, the fewer of the table are allowed.
         if expected > most or expected**2 > PASSED_COST * count * pictures:
@@ -171,9 +172,15 @@ def _exactly(ask: Ask, allowed: Query, query: Query, limit: int) -> list[Match]:
 def _best(
     ask: Ask, near: str, near_parameters: Sequence[Any], query: Query, limit: int
 ) -> list[Match]:
+    """Returns the nearest of each item. Of pictures of two encoder versions, while an item is being
+    encoded anew, the newer ones are looked around: distances of two versions have no order.
+    """
     found = ask(
         f"""
-        WITH cardigan_query (vector, version) AS MATERIALIZED ({query.sql})
+        WITH cardigan_query (vector, version) AS MATERIALIZED (
+            SELECT vector, version FROM (
+                SELECT *, max(version) OVER () AS newest FROM ({query.sql}) AS own (vector, version)
+            ) AS own WHERE version = newest)
         SELECT item, source, distance FROM (
             SELECT DISTINCT ON (item) item, source, distance
             FROM cardigan_query CROSS JOIN LATERAL ({near}) AS near

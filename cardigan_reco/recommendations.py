@@ -25,12 +25,13 @@ def similar_to(
     `within` defaults to the embedding's candidates(); the answers are its objects, one an item,
     `item` itself left out. Each has `similarity`, the cosine from 0 to 1 between the nearest two
     of their pictures, and `matched_source`, the row with the picture that is near. An item whose
-    pictures aren't encoded yet gets an empty list.
+    pictures aren't encoded yet gets an empty list. `collection` is a purpose, or the label of an
+    embedding model that serves none yet, such as "shop.ProductImageEmbeddingV2".
 
     Raises LookupError for an unknown collection, TypeError for an item of another model, and
     ValueError for a limit outside 1 to 100, a min_similarity outside 0 to 1 or a sliced `within`.
     """
-    embedding = collections.serving(collection)
+    embedding = collections.named(collection)
     model = embedding.item_model()
     if not isinstance(item, model):
         raise TypeError(

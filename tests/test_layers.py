@@ -44,7 +44,7 @@ LAYERS = [
         "sweep",
     ],
     ["recall", "search", "recommendations"],
-    ["doorbell", "status", "tasks"],
+    ["comparison", "doorbell", "status", "tasks"],
     ["signals"],
     ["admin", "api", "apps", "checks", "health", "management", "templatetags", "views"],
 ]

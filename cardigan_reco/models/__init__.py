@@ -1,7 +1,10 @@
-"""The tables: those of vectors, which a shop declares, of duplicate listings, and of operations."""
+"""The tables: those of vectors, which a shop declares, of duplicate listings, of comparisons of
+encoders, and of operations.
+"""
 
 from cardigan_reco.fields import EmbeddingField, EmbeddingIndex
 
+from .comparison import ComparisonVote
 from .duplicates import (
     CopyDescriptor,
     DuplicateCheck,
@@ -15,6 +18,7 @@ from .embeddings import Embedding, EncoderVersion, EncodingRequest
 from .operations import EncodingTally, WorkerHeartbeat
 
 __all__ = [
+    "ComparisonVote",
     "CopyDescriptor",
     "DuplicateCheck",
     "DuplicateGroup",

@@ -69,7 +69,7 @@ class SimilarProductsNode(template.Node):
         if not items:
             return SafeString("")
         purpose = options.get("collection", "similar")
-        image_field = collections.serving(purpose).image_field
+        image_field = collections.named(purpose).image_field
         shelf = {
             "heading": heading,
             "shelf": [

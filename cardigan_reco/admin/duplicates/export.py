@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -11,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from cardigan_reco.admin import spreadsheet
 from cardigan_reco.duplicates.listings import Listings
 
 from . import contents, fields
@@ -18,35 +18,25 @@ from .cards import Card, Listing, PairOfListings
 
 AT_ONCE = 200
 """Groups that are read together."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes for the start of a formula."""
-BYTE_ORDER_MARK = "\ufeff"
-"""Tells Excel that the file is UTF-8."""
-
-
-class _Line:
-    """A file that holds nothing: csv.writer's write() returns what this returns."""
-
-    def write(self, text: str) -> str:
-        return text
 
 
 def stream(
     groups: QuerySet[Any], shop: Listings, request: HttpRequest, *, site: str
 ) -> Iterator[str]:
-    """Yields the lines of the file, header first, reading a few hundred groups at a time.
+    """Yields the lines of the file, header first, reading a few hundred groups at a time."""
+    return spreadsheet.stream(_rows(groups, shop, request, site))
 
-    Cells that a spreadsheet would run as a formula get an apostrophe in front.
-    """
-    write = csv.writer(_Line()).writerow
+
+def _rows(
+    groups: QuerySet[Any], shop: Listings, request: HttpRequest, site: str
+) -> Iterator[list[Any]]:
     labels = fields.labels(shop)
-    yield BYTE_ORDER_MARK + str(write(_header(labels)))
+    yield _header(labels)
     rows = groups.iterator(chunk_size=AT_ONCE)
     while chunk := list(islice(rows, AT_ONCE)):
         for card in contents.of(chunk, shop, site=site):
             for pair in card.pairs:
-                cells = _cells(card, pair, len(labels), request)
-                yield str(write([_safe(cell) for cell in cells]))
+                yield _cells(card, pair, len(labels), request)
 
 
 def _header(labels: Sequence[str]) -> list[str]:
@@ -92,7 +82,3 @@ def _side(listing: Listing, width: int, request: HttpRequest) -> list[Any]:
     page = request.build_absolute_uri(listing.shop_url) if listing.shop_url else ""
     facts = ["".join(part.text for part in fact.parts) for fact in listing.facts]
     return [listing.pk, listing.name, page, *facts, *[""] * (width - len(facts))]
-
-
-def _safe(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

@@ -1,0 +1,18 @@
+"""Before: one table, which serves."""
+
+from django.db import models
+
+from cardigan_reco.models import Embedding, EmbeddingField, EmbeddingIndex
+
+
+class ProductImageEmbedding(Embedding):
+    source = models.OneToOneField(
+        "catalogue.ProductImage", models.CASCADE, primary_key=True, related_name="+"
+    )
+    vector = EmbeddingField(dimensions=512)
+
+    image_field = "original"
+    item_field = "product"
+
+    class Meta(Embedding.Meta):
+        indexes = [EmbeddingIndex(name="product_image_vector_hnsw", fields=["vector"])]
