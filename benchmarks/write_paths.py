@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--import", type=int, default=200_000, dest="imported")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    doorbell.ring = lambda using: None  # Its cost is that of benchmarks/save_overhead.py.
+    doorbell.ring = lambda using: None  # Its cost is that of benchmarks/plugin_cost.py.
     database = connection.settings_dict["NAME"]
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     try:

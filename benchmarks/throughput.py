@@ -1,0 +1,195 @@
+"""How many shelves a second: processes that call `similar_to`, beside pgbench on the same SQL.
+
+`python benchmarks/throughput.py --rows 100000` fills a database of its own, starts 4, then 8
+processes that ask for 20 items around random products, and lets them and as many clients of
+pgbench work in turns. pgbench asks the statements of the call, prepared, for random products; in
+its second row only the one that searches. Both run on the machine of the server. It needs the
+extra [embedded], or a DATABASE_URL and pgbench.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import psycopg
+import server
+import side_by_side
+import statements
+import synthetic
+from psycopg import sql
+from side_by_side import Figure, median
+
+from cardigan_reco.recommendations import similar_to
+from tests.testapp.catalogue.models import Product
+
+WANTED = 20
+PROCESSES = (4, 8)
+LOAD = "--load-here"
+"""What a process is started with that only asks."""
+PRODUCTS = 500
+"""Products that a process asks for, each in its turn."""
+
+
+def main() -> None:
+    parser = side_by_side.parser(__doc__, rows=10_000)
+    parser.add_argument("--seconds", type=float, default=3, help="Of a turn.")
+    parser.add_argument("--turns", type=int, default=3, help="Of each; the median counts.")
+    options = parser.parse_args()
+    figures: list[Figure] = []
+    notes: dict[str, object] = {"rows": options.rows, "cores": os.cpu_count() or 1}
+    with synthetic.catalogue(options.rows), tempfile.TemporaryDirectory() as folder:
+        peer = server.program("pgbench")
+        if peer is None:
+            raise SystemExit("There is no pgbench. Install the extra [embedded].")
+        scripts = write_scripts(Path(folder), options.rows)
+        for count in PROCESSES:
+            with load(count, options.rows) as asking:
+                rates: dict[str, list[float]] = {"ours": [], **{name: [] for name in scripts}}
+                for _ in range(options.turns):
+                    rates["ours"].append(asking(options.seconds))
+                    for name, script in scripts.items():
+                        rates[name].append(pgbench(peer, script, count, options.seconds))
+            for name in scripts:
+                what = f"{count} processes, uncached"
+                mine, theirs = median(rates["ours"]), median(rates[name])
+                against = f"pgbench, {name}"
+                figures.append(Figure(what, mine, theirs, "/s", at_least=0.5, against=against))
+    notes["through the cache"] = "left out: the library has no cache of shelves"
+    side_by_side.show("throughput", figures, notes, as_json=options.json)
+
+
+@contextmanager
+def load(count: int, rows: int) -> Iterator[Callable[[float], float]]:
+    """Starts processes that wait; yields what lets them work, and returns their calls a second."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, LOAD, str(rows), str(number)],
+            env={**os.environ, "DATABASE_URL": synthetic.address()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # PostgreSQL's are as well; Linux divides the cores among sessions, not processes.
+            start_new_session=True,
+        )
+        for number in range(count)
+    ]
+
+    def ask(seconds: float) -> float:
+        for process in started:
+            _write(process.stdin, f"{seconds}\n")
+        return sum(json.loads(_line(process.stdout)) for process in started)
+
+    try:
+        for process in started:
+            _line(process.stdout)  # Ready.
+        yield ask
+    finally:
+        for process in started:
+            if process.stdin is not None:
+                process.stdin.close()
+            process.wait(20)
+
+
+def _write(pipe: IO[str] | None, line: str) -> None:
+    assert pipe is not None
+    pipe.write(line)
+    pipe.flush()
+
+
+def _line(pipe: IO[str] | None) -> str:
+    assert pipe is not None
+    line = pipe.readline()
+    if not line:
+        raise SystemExit("A process that asks has ended.")
+    return line
+
+
+def work(rows: int, number: int) -> None:
+    """Asks for shelves whenever a line says for how long, and prints how many a second came."""
+    keys = [1 + (number * 7907 + place * 104_729) % rows for place in range(PRODUCTS)]
+    products = list(Product.objects.filter(pk__in=keys))
+
+    def turns() -> Iterator[Product]:
+        while True:
+            yield from products
+
+    turn = turns()
+
+    def ask() -> None:
+        within = Product.objects.filter(is_public=True)
+        similar_to(next(turn), within=within, limit=WANTED)
+
+    for _ in range(20):
+        ask()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        calls, start = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - start) < float(line):
+            ask()
+            calls += 1
+        print(calls / elapsed, flush=True)
+
+
+def write_scripts(folder: Path, rows: int) -> dict[str, Path]:
+    """Writes what pgbench asks: all statements of a call, and the one that searches alone."""
+    product = Product.objects.get(pk=rows // 2 + 1)
+    within = Product.objects.filter(is_public=True)
+    asked = statements.asked(lambda: similar_to(product, within=within, limit=WANTED))
+    found = [item.pk for item in similar_to(product, within=within, limit=WANTED)]
+    chosen = [f"\\set id random(1, {rows})"]
+    chosen += [f"\\set other{place} random(1, {rows})" for place in range(len(found))]
+    names = {product.pk: ":id"}
+    # Items and pictures have equal keys here.
+    names |= {pk: f":other{place}" for place, pk in enumerate(found)}
+    scripts = {}
+    with psycopg.connect(synthetic.address()) as connection:
+        for name, kept in (
+            ("all statements", asked),
+            ("search alone", [one for one in asked if one.is_search]),
+        ):
+            lines = list(chosen if name == "all statements" else chosen[:1])
+            for statement in kept:
+                values = tuple(
+                    names[value]
+                    if isinstance(value, int) and value in names
+                    else sql.Literal(value).as_string(connection)
+                    for value in statement.parameters
+                )
+                lines.append(" ".join((statement.sql % values).split()) + ";")
+            scripts[name] = folder / f"{name}.sql"
+            scripts[name].write_text("\n".join(lines) + "\n")
+    return scripts
+
+
+def pgbench(program: str, script: Path, clients: int, seconds: float) -> float:
+    """Returns the transactions a second."""
+    settings = " ".join(f"-c {name}={value}" for name, value in statements.SESSION.items())
+    threads = min(clients, os.cpu_count() or 1)
+    finished = subprocess.run(
+        [
+            *[program, "-n", "-M", "prepared", "-c", str(clients), "-j", str(threads)],
+            *["-T", str(max(1, round(seconds))), "-f", str(script), synthetic.address()],
+        ],
+        env={**os.environ, "PGOPTIONS": settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"tps = ([0-9.]+)", finished.stdout)
+    if finished.returncode or found is None:
+        raise SystemExit(f"pgbench failed:\n{finished.stdout}{finished.stderr}")
+    return float(found[1])
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[2]), int(sys.argv[3])) if LOAD in sys.argv else main()
