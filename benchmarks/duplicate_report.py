@@ -39,7 +39,7 @@ from cardigan_reco.admin import DuplicateGroupAdmin
 from cardigan_reco.duplicates.listings import Listings
 
 REPORT = "/admin/cardigan_reco/duplicategroup/"
-COLLECTION = "testapp.productimageembedding"
+COLLECTION = "catalogue.productimage.original"
 SORTS = {
     "probability": "",
     "listings": "o=-2",

@@ -7,21 +7,21 @@ from typing import Any
 
 from django.db import connections
 
-from cardigan_reco import conf
+from cardigan_reco import collection, conf
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState, Embedding
+
+from . import listings
 
 SETTLED = (DuplicateState.CONFIRMED, DuplicateState.MERGED)
 
 
 def are_known(embedding: type[Embedding]) -> bool:
-    """Returns whether the shop looks for duplicates in this collection."""
-    settings = conf.current()
-    duplicates = settings.duplicate_listings
-    if duplicates is None:
+    """Returns whether the shop looks for duplicates among these pictures."""
+    settings = conf.current().duplicate_listings
+    if settings is None or settings.collection not in conf.current().collections:
         return False
-    return (
-        settings.collections.get(duplicates.collection, "").lower() == embedding._meta.label_lower
-    )
+    serving = collection.serving(settings.collection)
+    return listings.collection_of(serving) == listings.collection_of(embedding)
 
 
 def distinct(
@@ -37,7 +37,7 @@ def distinct(
     if not item_pks or not are_known(embedding):
         return list(item_pks)
     pks = sorted({str(pk) for pk in [*item_pks, *besides]})
-    family = _families(_links(_settled(embedding._meta.label_lower, pks, using)))
+    family = _families(_links(_settled(listings.collection_of(embedding), pks, using)))
     taken = {family.get(str(pk), str(pk)) for pk in besides}
     kept = []
     for pk in item_pks:

@@ -10,7 +10,6 @@ from typing import Any
 from django.db import connections
 from django.utils import timezone
 
-from cardigan_reco import collection as collections
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState
 
 from . import listings
@@ -271,7 +270,7 @@ def _describe(
 
 def _listings(collection: str, part: Sequence[Link]) -> list[str]:
     """Returns the listings of the pairs, in the order of their keys."""
-    key = collections.labelled(collection).item_model()._meta.pk
+    key = listings.embedding_of(collection).item_model()._meta.pk
     return sorted({pk for link in part for pk in (link.first, link.second)}, key=key.to_python)
 
 
@@ -279,7 +278,7 @@ def _categories(collection: str, item_pks: Sequence[str], using: str) -> dict[st
     shop = listings.current()
     if shop is None or shop.category_field is None or not item_pks:
         return {}
-    if shop.embedding._meta.label_lower != collection:
+    if shop.collection != collection:
         return {}
     items: Any = shop.embedding.item_model()._base_manager.using(using)
     rows = items.filter(pk__in=item_pks).values_list("pk", shop.category_field)

@@ -46,7 +46,7 @@ def judged(shop: Listings, *, using: str) -> Iterator[Label]:
 
     Pictures that have changed since then, or are gone, are left out.
     """
-    collection = shop.embedding._meta.label_lower
+    collection = shop.collection
     pairs = DuplicatePair.objects.using(using).filter(collection=collection, state__in=JUDGED)
     rows = pairs.order_by("pk").iterator(AT_ONCE)
     while batch := list(islice(rows, AT_ONCE)):

@@ -24,6 +24,27 @@ def current() -> Listings | None:
     return listings
 
 
+def collection_of(embedding: type[Embedding]) -> str:
+    """Returns the name that pairs, groups and checks of the embedding's pictures are stored by.
+
+    It is that of the pictures, such as "catalogue.productimage.original", and not that of the table
+    of their vectors: verdicts outlive an encoder.
+    """
+    return f"{embedding.source_model()._meta.label_lower}.{embedding.image_field}"
+
+
+def embedding_of(name: str) -> type[Embedding]:
+    """Returns a table of vectors of the pictures of that name: where one serves, that.
+
+    Raises LookupError when there is none, such as after its model was deleted.
+    """
+    serving = [collection.serving(purpose) for purpose in conf.current().collections]
+    for embedding in [*serving, *collection.models()]:
+        if collection_of(embedding) == name:
+            return embedding
+    raise LookupError(f"No embedding model is of the pictures {name!r} any more.")
+
+
 class Listings:
     """The shop's side of the report of duplicates; every part of it is optional.
 
@@ -45,6 +66,11 @@ class Listings:
 
     def __init__(self, embedding: type[Embedding]) -> None:
         self.embedding = embedding
+
+    @property
+    def collection(self) -> str:
+        """The name that pairs, groups and checks are stored by; see `collection_of()`."""
+        return collection_of(self.embedding)
 
     def queryset(self) -> QuerySet[Any]:
         """Returns the items that are compared: by default all of them."""

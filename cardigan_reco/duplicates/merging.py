@@ -12,7 +12,6 @@ from django.dispatch import Signal
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from cardigan_reco import collection as collections
 from cardigan_reco.exceptions import Conflict
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState
 
@@ -90,7 +89,7 @@ def merge(
 
 def _locked_items(group: DuplicateGroup, pks: Sequence[str], using: str) -> dict[str, Model]:
     """Returns the items by their keys as text, in the order of the keys."""
-    model: Any = collections.labelled(group.collection).item_model()
+    model: Any = listings.embedding_of(group.collection).item_model()
     rows = model._base_manager.using(using).filter(pk__in=pks).order_by("pk")
     # Rows of other tables, that a default manager may join, are not ours to lock.
     found = {str(item.pk): item for item in rows.select_for_update(of=("self",))}

@@ -45,8 +45,8 @@ class Pictures:
 
     @property
     def collection(self) -> str:
-        """The name that pairs and checks know the pictures' table by."""
-        return self.shop.embedding._meta.label_lower
+        """The name that pairs and checks know the pictures by."""
+        return self.shop.collection
 
     def key(self, text: str) -> Any:
         """Returns a source's primary key from its text."""

@@ -76,7 +76,7 @@ def _open_groups() -> int | None:
         if shop is None:
             return None
         groups = DuplicateGroup.objects.filter(
-            collection=shop.embedding._meta.label_lower, state=DuplicateState.OPEN
+            collection=shop.collection, state=DuplicateState.OPEN
         )
         with transaction.atomic(using=router.db_for_read(DuplicateGroup)):
             return groups[:MOST].count()

@@ -9,10 +9,11 @@ from django.db import transaction
 from django.db.models import Model
 
 from cardigan_reco.duplicates import grouping
+from cardigan_reco.duplicates.listings import collection_of
 from cardigan_reco.models import DuplicateGroup, DuplicatePair
 from tests.testapp.models import ProductImageEmbedding
 
-COLLECTION = ProductImageEmbedding._meta.label_lower
+COLLECTION = collection_of(ProductImageEmbedding)
 
 
 def pair(

@@ -10,11 +10,12 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from cardigan_reco.duplicates import grouping
 from cardigan_reco.duplicates.grouping import Link, partition
+from cardigan_reco.duplicates.listings import collection_of
 from cardigan_reco.models import DuplicateGroup, DuplicatePair
 from tests.testapp.catalogue.models import Product
 from tests.testapp.models import ProductImageEmbedding
 
-COLLECTION = ProductImageEmbedding._meta.label_lower
+COLLECTION = collection_of(ProductImageEmbedding)
 
 
 def links(*pairs: str, state: str = "open", probability: float = 0.9) -> list[Link]:

@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from cardigan_reco.duplicates import labels, listings
 from cardigan_reco.duplicates.labels import Label, Triplet
+from cardigan_reco.duplicates.listings import collection_of
 from cardigan_reco.models import DuplicatePair, EncoderVersion
 from cardigan_reco.training import examples
 from tests.duplicates.shop import file_of, list_item, photo, recompressed
@@ -63,7 +64,7 @@ def judge(first: Product, second: Product, state: str, **fields: object) -> Dupl
         **fields,
     }
     return DuplicatePair.objects.create(
-        collection=ProductImageEmbedding._meta.label_lower,
+        collection=collection_of(ProductImageEmbedding),
         first_pk=str(first.pk),
         second_pk=str(second.pk),
         state=state,

@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from cardigan_reco import duplicates
 from cardigan_reco.duplicates import grouping, matching
+from cardigan_reco.duplicates.listings import collection_of
 from cardigan_reco.duplicates.pairs import matched
 from cardigan_reco.models import DuplicateCheck, DuplicateGroup, DuplicatePair
 from tests.conftest import encode_all
@@ -79,10 +80,9 @@ def assert_all_found() -> None:
 def test_a_kill_within_a_chunk_leaves_nothing_of_it(
     catalogue: None, settings: Settings, tmp_path: Path
 ) -> None:
-    embedding = ProductImageEmbedding._meta.label_lower
     with transaction.atomic():
         # The process gets as far as storing pairs, and waits there.
-        grouping.lock(embedding, using="default")
+        grouping.lock(collection_of(ProductImageEmbedding), using="default")
         killed = Process(
             *["manage.py", "find_duplicates"],
             log=tmp_path / "killed.log",

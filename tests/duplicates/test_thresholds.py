@@ -9,11 +9,12 @@ from django.core.management import CommandError, call_command
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from cardigan_reco.duplicates import thresholds
+from cardigan_reco.duplicates.listings import collection_of
 from cardigan_reco.models import DuplicatePair
 from tests.testapp.models import ProductImageEmbedding
 
 pytestmark = pytest.mark.django_db
-COLLECTION = ProductImageEmbedding._meta.label_lower
+COLLECTION = collection_of(ProductImageEmbedding)
 
 
 @pytest.fixture(autouse=True)

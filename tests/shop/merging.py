@@ -53,7 +53,7 @@ def contents(image: ProductImage) -> bytes:
 def merge(survivor: Product, *others: Product) -> Product:
     """Merges through a group of confirmed pairs, as the report does."""
     keys = [str(product.pk) for product in (survivor, *others)]
-    collection = "shop.productimageembedding"
+    collection = "shop.productimage.original"
     DuplicatePair.objects.bulk_create(
         DuplicatePair(
             collection=collection,

@@ -35,7 +35,7 @@ class ReportPages(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         shop, _problem = shop_or_problem()
         groups: QuerySet[Any] = super().get_queryset(request)
-        return groups.filter(collection=shop.embedding._meta.label_lower) if shop else groups.none()
+        return groups.filter(collection=shop.collection) if shop else groups.none()
 
     def has_merge_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("cardigan_reco.merge_duplicategroup"))

@@ -140,7 +140,7 @@ class DuplicateGroupAdmin(JudgingPages, MergingPages):
         rows, drawn = [], None
         if shop is not None and settings is not None:
             using = self.get_queryset(request).db
-            rows = thresholds.table(shop.embedding._meta.label_lower, using)
+            rows = thresholds.table(shop.collection, using)
             drawn = chart.draw(rows, settings.min_probability)
         context = {
             **self._page_context(request, _("Which threshold to report from")),

@@ -12,9 +12,9 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from cardigan_reco import collection
 from cardigan_reco.admin.pictures import NOTHING, admin_link, thumbnail
 from cardigan_reco.admin.readonly import ReadOnlyAdmin
+from cardigan_reco.duplicates import listings
 from cardigan_reco.models import Embedding, SharedPicture
 
 Example = tuple[type[Embedding], Model]
@@ -68,13 +68,13 @@ def examples(rows: Iterable[SharedPicture]) -> dict[int, Example]:
 
     Those whose source or collection is gone are left out.
     """
-    by_label: dict[str, list[SharedPicture]] = defaultdict(list)
+    by_name: dict[str, list[SharedPicture]] = defaultdict(list)
     for shared in rows:
-        by_label[shared.collection].append(shared)
+        by_name[shared.collection].append(shared)
     found: dict[int, Example] = {}
-    for label, those in by_label.items():
+    for name, those in by_name.items():
         try:
-            embedding = collection.labelled(label)
+            embedding = listings.embedding_of(name)
         except LookupError:
             continue
         key = embedding.source_model()._meta.pk

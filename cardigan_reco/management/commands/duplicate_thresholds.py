@@ -29,7 +29,7 @@ class Command(BaseCommand):
             raise CommandError(error.args[0]) from error
         if shop is None or settings is None:
             raise CommandError("CARDIGAN_RECO['DUPLICATES'] is not set: there are no verdicts.")
-        rows = thresholds.table(shop.embedding._meta.label_lower, options["database"])
+        rows = thresholds.table(shop.collection, options["database"])
         self.stdout.write("threshold  reported  confirmed  dismissed  precision  95% interval")
         for row in rows:
             self.stdout.write(_line(row))
