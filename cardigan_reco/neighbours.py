@@ -31,6 +31,8 @@ EF_PER_ITEM = 4
 PICTURES_PER_ITEM, MAX_PICTURES_PER_ITEM = 4, 8
 """Rows that are asked of the index for each wanted item, since an item may have many pictures: as
 long as it isn't known how many they have, and at most."""
+LEAST_SHARE = 0.25
+"""Of filters that leave less, hnsw.ef_search grows no further: the index goes on by itself."""
 AGAIN = 4
 """How many times as many are asked for where those were of too few items."""
 MAX_EF_SEARCH = 1000
@@ -109,18 +111,21 @@ def nearest(
         )
     except EmptyResultSet:  # candidates.none() and the like have no SQL.
         return []
-    with _asking(using, wanted) as ask:
+    with _asking(using) as ask:
         matches = _search(ask, rows, allowed, query, wanted)
     return [match for match in matches if match.item_pk not in unwanted][:limit]
 
 
-def ef_search(limit: int) -> int:
-    """Returns the hnsw.ef_search of a search for so many items."""
-    return min(max(conf.current().ef_search, limit * EF_PER_ITEM), MAX_EF_SEARCH)
+def ef_search(limit: int, share: float = 1.0) -> int:
+    """Returns the hnsw.ef_search of a search for so many items, of a filter that leaves that share
+    of the table: what the filter takes away was looked at in vain.
+    """
+    wanted = max(conf.current().ef_search, limit * EF_PER_ITEM) / max(share, LEAST_SHARE)
+    return min(round(wanted), MAX_EF_SEARCH)
 
 
-Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
-"""Returns the rows of a statement."""
+Ask = Callable[[str, Sequence[Any], int], list[tuple[Any, ...]]]
+"""Returns the rows of a statement, with its parameters, under an hnsw.ef_search."""
 
 
 def _search(
@@ -134,8 +139,9 @@ def _search(
         count = limit * _pictures_per_item(pictures, items)
         # Until it has found so many, the index passes the more, the fewer of the table are allowed.
         if expected > most or expected**2 > PASSED_COST * count * pictures:
+            ef = ef_search(limit, min(1.0, expected / pictures) if pictures > 0 else 1.0)
             for wanted in (count, count * AGAIN):
-                found = _by_index(ask, allowed, query, wanted, limit)
+                found = _by_index(ask, allowed, query, wanted, limit, ef)
                 if len(found) == limit:
                     return found
             if expected > MAX_EXACT_ROWS:
@@ -150,14 +156,16 @@ def _pictures_per_item(pictures: float, items: float) -> int:
     return min(1 + math.ceil(pictures / items), MAX_PICTURES_PER_ITEM)
 
 
-def _by_index(ask: Ask, allowed: Query, query: Query, count: int, limit: int) -> list[Match]:
+def _by_index(
+    ask: Ask, allowed: Query, query: Query, count: int, limit: int, ef: int
+) -> list[Match]:
     """Asks the index for `count` pictures around each vector of the query."""
     near = f"""
         SELECT item, source, vector <#> cardigan_query.vector AS distance
         FROM ({allowed.sql}) AS allowed (item, source, version, vector)
         WHERE version = cardigan_query.version
         ORDER BY vector <#> cardigan_query.vector LIMIT %s"""
-    return _best(ask, near, [*allowed.parameters, count], query, limit)
+    return _best(ask, near, [*allowed.parameters, count], query, limit, ef)
 
 
 def _exactly(ask: Ask, allowed: Query, query: Query, limit: int) -> list[Match]:
@@ -166,11 +174,11 @@ def _exactly(ask: Ask, allowed: Query, query: Query, limit: int) -> list[Match]:
         SELECT item, source, vector <#> cardigan_query.vector AS distance
         FROM ({allowed.sql} OFFSET 0) AS allowed (item, source, version, vector)
         WHERE version = cardigan_query.version"""
-    return _best(ask, near, allowed.parameters, query, limit)
+    return _best(ask, near, allowed.parameters, query, limit, ef_search(limit))
 
 
 def _best(
-    ask: Ask, near: str, near_parameters: Sequence[Any], query: Query, limit: int
+    ask: Ask, near: str, near_parameters: Sequence[Any], query: Query, limit: int, ef: int
 ) -> list[Match]:
     """Returns the nearest of each item. Of pictures of two encoder versions, while an item is being
     encoded anew, the newer ones are looked around: distances of two versions have no order.
@@ -188,6 +196,7 @@ def _best(
         ORDER BY distance, item LIMIT %s
         """,
         [*query.parameters, *near_parameters, limit],
+        ef,
     )
     return [Match(item, source, min(1.0, max(0.0, -distance))) for item, source, distance in found]
 
@@ -235,25 +244,19 @@ def _keys(candidates: QuerySet[Any]) -> QuerySet[Any]:
 
 
 @contextmanager
-def _asking(using: str, limit: int) -> Iterator[Ask]:
+def _asking(using: str) -> Iterator[Ask]:
     """Yields what asks PostgreSQL with a search's settings, which hold for nothing else.
 
     Where the driver allows it, they travel with the statement, in one message: PostgreSQL makes a
     transaction of that. Otherwise a transaction is opened; inside one that is open already, the
     settings are put back after the block.
     """
-    settings = conf.current()
-    wanted = {
-        "hnsw.ef_search": str(ef_search(limit)),
-        "hnsw.iterative_scan": "relaxed_order",
-        "statement_timeout": str(int(settings.search_timeout_seconds * 1000)),
-    }
     connection = connections[using]
-    setting, values = _setting(wanted)
     if not connection.in_atomic_block and _takes_two_statements(connection):
         with connection.cursor() as cursor:
 
-            def ask_at_once(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+            def ask_at_once(sql: str, parameters: Sequence[Any], ef: int) -> list[tuple[Any, ...]]:
+                setting, values = _setting(_wanted(ef))
                 cursor.execute(f"{setting}; {sql}", [*values, *parameters])
                 cursor.nextset()
                 return list(cursor.fetchall())
@@ -263,15 +266,23 @@ def _asking(using: str, limit: int) -> Iterator[Ask]:
     nested = connection.in_atomic_block
     with transaction.atomic(using=using), connection.cursor() as cursor:
 
-        def ask(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        def ask(sql: str, parameters: Sequence[Any], ef: int) -> list[tuple[Any, ...]]:
+            cursor.execute(*_setting(_wanted(ef)))
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 
-        previous = _current(ask, wanted) if nested else {}
-        ask(setting, values)
+        previous = _current(cursor, _wanted(0)) if nested else {}
         yield ask
         if nested:
-            ask(*_setting(previous))
+            cursor.execute(*_setting(previous))
+
+
+def _wanted(ef: int) -> dict[str, str]:
+    return {
+        "hnsw.ef_search": str(ef),
+        "hnsw.iterative_scan": "relaxed_order",
+        "statement_timeout": str(int(conf.current().search_timeout_seconds * 1000)),
+    }
 
 
 def _takes_two_statements(connection: BaseDatabaseWrapper) -> bool:
@@ -283,9 +294,10 @@ def _takes_two_statements(connection: BaseDatabaseWrapper) -> bool:
 _LOAD = "SELECT '[1]'::vector, "
 
 
-def _current(ask: Ask, names: Iterable[str]) -> dict[str, str]:
+def _current(cursor: Any, names: Iterable[str]) -> dict[str, str]:
     names = list(names)
-    [(_vector, *values)] = ask(_LOAD + ", ".join(["current_setting(%s)"] * len(names)), names)
+    cursor.execute(_LOAD + ", ".join(["current_setting(%s)"] * len(names)), names)
+    _vector, *values = cursor.fetchone()
     return dict(zip(names, values, strict=True))
 
 
