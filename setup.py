@@ -90,6 +90,7 @@ setup(
             "playwright",
             "pytest",
             "pytest-django",
+            "pytest-xdist",
             "redis",
             "ruff",
             "schemathesis>=4",
