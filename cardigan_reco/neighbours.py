@@ -7,11 +7,9 @@ only that of a new picture travels.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, QuerySet
 from numpy.typing import NDArray
 
-from . import conf
+from . import conf, estimates
 from .fields import as_text
 from .models import Embedding, EncoderVersion
 from .querysets import EmbeddingQuerySet
@@ -43,8 +41,6 @@ PASSED_COST = 3
 """What a picture costs that the index passes by, in pictures that are compared one by one."""
 MAX_EXACT_ROWS = 200_000
 """Beyond this, a page that stays short is better than a scan of the table."""
-ESTIMATED_EVERY_SECONDS = 10
-"""How long an estimate of a filter's rows is believed; a wrong one costs time, no rows."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def nearest(
         .filter(**{f"{path}__in": _keys(candidates)})
         .annotate(item_pk=F(path))
     )
-    # Left out here, not in SQL, so that all shelves of a shop are one statement to _expected().
+    # Left out here, not in SQL, so that all shelves of a shop are one statement to the planner.
     unwanted = {embedding.item_model()._meta.pk.to_python(pk) for pk in excluded}
     wanted = limit + len(unwanted)
     try:
@@ -131,11 +127,11 @@ Ask = Callable[[str, Sequence[Any], int], list[tuple[Any, ...]]]
 def _search(
     ask: Ask, rows: EmbeddingQuerySet, allowed: Query, query: Query, limit: int
 ) -> list[Match]:
-    expected = _expected(allowed, rows.db)
+    expected = estimates.rows(allowed.sql, allowed.parameters, rows.db)
     most = conf.current().exact_rows
     if expected > min(FEW_ROWS, most):
         embedding: type[Embedding] = rows.model
-        pictures, items = _totals(embedding, rows.db, _now())
+        pictures, items = estimates.totals(embedding, rows.db)
         count = limit * _pictures_per_item(pictures, items)
         # Until it has found so many, the index passes the more, the fewer of the table are allowed.
         if expected > most or expected**2 > PASSED_COST * count * pictures:
@@ -199,38 +195,6 @@ def _best(
         ef,
     )
     return [Match(item, source, min(1.0, max(0.0, -distance))) for item, source, distance in found]
-
-
-def _expected(allowed: Query, using: str) -> int:
-    """Returns the planner's estimate of the allowed rows, some seconds old at most."""
-    try:
-        return _estimate(allowed.sql, tuple(allowed.parameters), using, _now())
-    except TypeError:  # A parameter that can't be hashed, such as a list.
-        return _estimate.__wrapped__(allowed.sql, allowed.parameters, using, _now())
-
-
-def _now() -> int:
-    return int(time.monotonic() / ESTIMATED_EVERY_SECONDS)
-
-
-@lru_cache(maxsize=256)
-def _estimate(sql: str, parameters: Sequence[Any], using: str, now: int) -> int:
-    """Asks the planner, at the price of a plan."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
-        return int(cursor.fetchone()[0][0]["Plan"]["Plan Rows"])
-
-
-@lru_cache(maxsize=256)
-def _totals(embedding: type[Embedding], using: str, now: int) -> tuple[float, float]:
-    """Returns how many pictures and items there were when their tables were last analysed."""
-    quote = connections[using].ops.quote_name
-    tables = [quote(model._meta.db_table) for model in (embedding, embedding.item_model())]
-    count = "(SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s))"
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"SELECT {count}, {count}", tables)
-        pictures, items = cursor.fetchone()
-    return pictures, items
 
 
 def _compile(rows: QuerySet[Any]) -> tuple[str, Sequence[Any]]:

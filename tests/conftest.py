@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from PIL import Image
 from pytest_django import Settings
 
-from cardigan_reco import collection, encoding, neighbours
+from cardigan_reco import collection, encoding, estimates
 from cardigan_reco.encoding import Summary
 from tests import celery  # noqa: F401  The app of the tests, before any task is sent.
 from tests.processes import RabbitServer, RedisServer
@@ -42,8 +42,7 @@ def media(settings: Settings, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def fresh_estimates() -> None:
     """What the planner said of another test's table may hold for some seconds."""
-    neighbours._estimate.cache_clear()
-    neighbours._totals.cache_clear()
+    estimates.forget()
 
 
 AddProduct = Callable[..., Product]

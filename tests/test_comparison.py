@@ -413,7 +413,8 @@ class TestPage:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         # What the planner expects is asked once, not every ten seconds.
-        monkeypatch.setattr("cardigan_reco.neighbours.ESTIMATED_EVERY_SECONDS", 1e9)
+        monkeypatch.setattr("cardigan_reco.estimates.EVERY_SECONDS", 1e9)
+        queries(admin_client, f"{PAGE}?item={shop[0].pk}")
         few = queries(admin_client, f"{PAGE}?item={shop[0].pk}")
         for number in range(8):
             add_product(f"more {number}", RED)

@@ -35,6 +35,7 @@ LAYERS = [
         "capture",
         "duplicates",
         "encoding",
+        "estimates",
         "indexes",
         "neighbours",
         "operations",

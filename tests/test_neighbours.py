@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from django.db import connection
 from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker
 
-from cardigan_reco import neighbours
+from cardigan_reco import estimates
 from cardigan_reco.models import EncoderVersion
 from cardigan_reco.recommendations import similar_to
 from tests.testapp.catalogue.models import Product
@@ -108,7 +110,7 @@ class TestSearch:
     def test_a_wrong_estimate_costs_time_but_no_rows(
         self, catalogue: np.ndarray, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(neighbours, "_expected", lambda allowed, using: 20_000)
+        monkeypatch.setattr(estimates, "rows", lambda sql, parameters, using: 20_000)
         product = Product.objects.get(pk=1)
         items = similar_to(product, within=Product.objects.filter(shelf=0), limit=20)
         exact = nearest_products(catalogue, 1, lambda n: n % 100 == 0)[:20]
@@ -116,14 +118,14 @@ class TestSearch:
 
     def test_expected_rows_follow_the_filter(self, catalogue: np.ndarray) -> None:
         seen = []
-        original = neighbours._expected
+        original = estimates.rows
 
-        def watch(allowed: neighbours.Query, using: str) -> int:
-            seen.append(original(allowed, using))
+        def watch(sql: str, parameters: Sequence[Any], using: str) -> int:
+            seen.append(original(sql, parameters, using))
             return seen[-1]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(neighbours, "_expected", watch)
+            patch.setattr(estimates, "rows", watch)
             for within in [Product.objects.all(), Product.objects.filter(shelf=0)]:
                 similar_to(Product.objects.get(pk=1), within=within)
         assert seen[0] > 15_000
@@ -134,9 +136,7 @@ class TestSearch:
 def test_an_estimate_is_asked_for_once_in_a_while(
     django_assert_num_queries: DjangoAssertNumQueries, db: None
 ) -> None:
-    everything = neighbours.Query("SELECT 1 WHERE %s", [True])
     with django_assert_num_queries(1):
-        assert [neighbours._expected(everything, "default") for _ in range(3)] == [1, 1, 1]
+        assert [estimates.rows("SELECT 1 WHERE %s", [True], "default") for _ in range(3)] == [1] * 3
     with django_assert_num_queries(1):  # A list can't be remembered.
-        any_of = neighbours.Query("SELECT 1 WHERE 1 = ANY(%s)", [[1, 2]])
-        assert neighbours._expected(any_of, "default") == 1
+        assert estimates.rows("SELECT 1 WHERE 1 = ANY(%s)", [[1, 2]], "default") == 1

@@ -22,7 +22,7 @@ from django.urls import path
 from pytest_django import Settings
 
 import cardigan_reco
-from cardigan_reco import neighbours, photos, search, views
+from cardigan_reco import estimates, photos, search, views
 from cardigan_reco.exceptions import Busy, EncoderError
 from cardigan_reco.photo_form import Choices, Sample
 from cardigan_reco.views import PhotoSearchView
@@ -339,7 +339,7 @@ def test_the_number_of_queries_is_constant(client: Client, add_product: AddProdu
     def queries() -> list[int]:
         counts = []
         for send in (post, submit):
-            neighbours._estimate.cache_clear()
+            estimates.forget()
             with CaptureQueriesContext(connection) as captured:
                 assert send(client, jpeg()).status_code == 200
             counts.append(len(captured))

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from PIL import Image
 from pytest_django import Settings
 
-from cardigan_reco import images, neighbours, search
+from cardigan_reco import estimates, images, search
 from cardigan_reco.exceptions import ImageError, ImageTooLarge, UnsupportedFormat
 from cardigan_reco.images import Crop
 from cardigan_reco.models import EncoderVersion
@@ -101,7 +101,7 @@ def test_only_the_same_encoder_version_is_compared(
 def test_the_number_of_queries_does_not_grow(shop: dict[str, Product]) -> None:
     counts = []
     for limit in (1, 3):
-        neighbours._estimate.cache_clear()
+        estimates.forget()
         with CaptureQueriesContext(connection) as queries:
             search.by_image(jpeg(RED), limit=limit)
         counts.append(len(queries))

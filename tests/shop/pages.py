@@ -13,7 +13,7 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from PIL import Image
 
-from cardigan_reco import neighbours
+from cardigan_reco import estimates
 from example_shop.models import Category, Product, ProductImage
 
 pytestmark = pytest.mark.django_db
@@ -49,7 +49,7 @@ def add(name: str, *, pictures: int = 1, stock: int = 1, published: bool = True)
 
 
 def queries(client: Client, address: str) -> int:
-    neighbours._estimate.cache_clear()
+    estimates.forget()
     with CaptureQueriesContext(connection) as captured:
         assert client.get(address).status_code == 200
     return len(captured)
