@@ -25,7 +25,7 @@ class ComparisonVote(models.Model):
     item_pk = models.CharField(_("item"), max_length=255)
     """The item's primary key as text."""
     first = models.CharField(_("first encoder"), max_length=165)
-    """Alias and fingerprint, such as "default 3fa9…", which `comparison.Version` writes."""
+    """Alias and fingerprint, such as "default 3fa9…", as `comparison.versions()` writes them."""
     second = models.CharField(_("second encoder"), max_length=165)
     choice = models.CharField(_("vote"), max_length=16, choices=Choice.choices)
     is_blind = models.BooleanField(_("blind"))
