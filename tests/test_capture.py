@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.apps import apps
 from django.core import checks, serializers
@@ -301,6 +303,26 @@ def test_a_rollback_leaves_nothing(images: Images) -> None:
         assert len(requests()) == 3
         raise ZeroDivisionError
     assert requests() == {}
+
+
+def test_fault_48_an_import_waits_once_a_picture_and_holds_up_no_save(images: Images) -> None:
+    imported = 1_000_000 if os.environ.get("CARDIGAN_FULL") else 20_000
+    parameters = connection.get_connection_params()
+    parameters.pop("cursor_factory", None)
+    parameters.pop("context", None)
+    with psycopg.connect(**parameters) as importing:
+        importing.execute(
+            f"INSERT INTO {TABLE} (product_id, original, caption, display_order) "
+            "SELECT %s, 'x.jpg', '', 0 FROM generate_series(1, %s)",
+            [images[0].product_id, imported],
+        )
+        importing.execute(f"UPDATE {TABLE} SET original = 'y.jpg' WHERE original = 'x.jpg'")
+        execute("SET lock_timeout = '2s'")  # A save that the open import held up would fail.
+        images[0].original = "new.jpg"
+        images[0].save()
+        assert list(requests()) == [str(images[0].pk)]
+    assert EncodingRequest.objects.count() == imported + 1
+    connection.close()
 
 
 def test_a_write_takes_the_lease_away_and_brings_the_dead_back(images: Images) -> None:
