@@ -61,7 +61,9 @@ def test_fault_41_a_decode_that_never_returns_is_killed(
     # The thread that hangs keeps the worker neither from more pictures, hostile ones included,
     wait_until_encoded(add_picture("later"), worker)
     other = add_picture("worse", side=CRASHES)
-    wait_until(lambda: requests().get(other.pk) == ("dead", 1), "the other is dead", worker)
+    wait_until(lambda: requests()[other.pk][0] == "dead", "the other is dead", worker)
+    # A process of the pool whose threads all return may take it, and is killed by it once.
+    assert requests()[other.pk][1] == 1 or pool == "prefork"
     # nor from ending.
     worker.popen.terminate()
     assert worker.wait() == 0
