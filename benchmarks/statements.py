@@ -11,7 +11,7 @@ from django.db import connection
 
 SEARCH = "WITH cardigan_query"
 """How the statement begins that searches; settings may travel in front of it."""
-EF_SEARCH = 100
+EF_SEARCH = 64
 SESSION = {
     "hnsw.ef_search": str(EF_SEARCH),
     "hnsw.iterative_scan": "relaxed_order",

@@ -136,7 +136,8 @@ def quantised(candidates: int, dimensions: int) -> Kind:
     """Returns the search that finds candidates by their bits, and compares those exactly."""
     table, bits = synthetic.TABLE, f"binary_quantize(vector)::bit({dimensions})"
     # An index gives no more at a time than it keeps while it searches.
-    opened = statements.connect(synthetic.address(), ef_search=max(candidates, 100))
+    kept = max(candidates, statements.EF_SEARCH)
+    opened = statements.connect(synthetic.address(), ef_search=kept)
     return Kind(
         table,
         f"{BITS}_hnsw",

@@ -10,21 +10,24 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, QuerySet
-from numpy.typing import NDArray
+from django.db.models import Model, QuerySet
 
 from . import conf, estimates
 from .fields import as_text
 from .models import Embedding, EncoderVersion
 from .querysets import EmbeddingQuerySet
 
-EF_PER_ITEM = 4
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EF_PER_ITEM = 3
 """The least hnsw.ef_search for each wanted item."""
 PICTURES_PER_ITEM, MAX_PICTURES_PER_ITEM = 4, 8
 """Rows that are asked of the index for each wanted item, since an item may have many pictures: as
@@ -51,9 +54,23 @@ class Query:
     parameters: Sequence[Any]
 
 
-def stored(rows: QuerySet[Any]) -> Query:
-    """Returns the query for the vectors of these rows of an embedding table."""
-    return Query(*_compile(rows.values_list("vector", "encoder_version_id")))
+def of_item(embedding: type[Embedding], pk: Any, using: str) -> Query:
+    """Returns the query for the stored vectors of an item's pictures."""
+    return _stored(embedding, "item", embedding.item_model(), pk, using)
+
+
+def of_source(embedding: type[Embedding], pk: Any, using: str) -> Query:
+    """Returns the query for the stored vector of one picture."""
+    return _stored(embedding, "source", embedding.source_model(), pk, using)
+
+
+def _stored(
+    embedding: type[Embedding], column: str, model: type[Model], pk: Any, using: str
+) -> Query:
+    value = model._meta.pk.get_db_prep_value(pk, connections[using])
+    return Query(
+        f"SELECT vector, version FROM {_pictured(embedding, using)} WHERE {column} = %s", [value]
+    )
 
 
 def given(vector: NDArray[np.float32], *, encoder: str, fingerprint: str) -> Query:
@@ -92,23 +109,20 @@ def nearest(
     One match an item, nearest first, compared within one encoder version only. `excluded` holds
     primary keys of items. The number of statements doesn't grow with that of the pictures.
     """
-    path = embedding.item_path()
-    rows = (
-        EmbeddingQuerySet(embedding, using=using)
-        .filter(**{f"{path}__in": _keys(candidates)})
-        .annotate(item_pk=F(path))
-    )
     # Left out here, not in SQL, so that all shelves of a shop are one statement to the planner.
     unwanted = {embedding.item_model()._meta.pk.to_python(pk) for pk in excluded}
     wanted = limit + len(unwanted)
     try:
-        allowed = Query(
-            *_compile(rows.values_list("item_pk", "pk", "encoder_version_id", "vector"))
-        )
+        keys, parameters = _compile(_keys(candidates), using)
     except EmptyResultSet:  # candidates.none() and the like have no SQL.
         return []
+    allowed = Query(
+        f"SELECT item, source, version, vector FROM {_pictured(embedding, using)} "
+        f"WHERE item IN ({keys})",
+        parameters,
+    )
     with _asking(using) as ask:
-        matches = _search(ask, rows, allowed, query, wanted)
+        matches = _search(ask, embedding, allowed, query, wanted, using)
     return [match for match in matches if match.item_pk not in unwanted][:limit]
 
 
@@ -125,13 +139,17 @@ Ask = Callable[[str, Sequence[Any], int], list[tuple[Any, ...]]]
 
 
 def _search(
-    ask: Ask, rows: EmbeddingQuerySet, allowed: Query, query: Query, limit: int
+    ask: Ask,
+    embedding: type[Embedding],
+    allowed: Query,
+    query: Query,
+    limit: int,
+    using: str,
 ) -> list[Match]:
-    expected = estimates.rows(allowed.sql, allowed.parameters, rows.db)
+    expected = estimates.rows(allowed.sql, allowed.parameters, using)
     most = conf.current().exact_rows
     if expected > min(FEW_ROWS, most):
-        embedding: type[Embedding] = rows.model
-        pictures, items = estimates.totals(embedding, rows.db)
+        pictures, items = estimates.totals(embedding, using)
         count = limit * _pictures_per_item(pictures, items)
         # Until it has found so many, the index passes the more, the fewer of the table are allowed.
         if expected > most or expected**2 > PASSED_COST * count * pictures:
@@ -197,8 +215,20 @@ def _best(
     return [Match(item, source, min(1.0, max(0.0, -distance))) for item, source, distance in found]
 
 
-def _compile(rows: QuerySet[Any]) -> tuple[str, Sequence[Any]]:
-    sql, parameters = rows.query.get_compiler(rows.db).as_sql()
+@cache
+def _pictured(embedding: type[Embedding], using: str) -> str:
+    """Returns all pictures with their items, an item of FROM; kept, since Django takes as long to
+    write it as PostgreSQL to plan it.
+    """
+    rows = EmbeddingQuerySet(embedding, using=using).values_list(
+        embedding.item_path(), "pk", "encoder_version_id", "vector"
+    )
+    sql, _none = _compile(rows, using)
+    return f"({sql}) AS pictured (item, source, version, vector)"
+
+
+def _compile(rows: QuerySet[Any], using: str) -> tuple[str, Sequence[Any]]:
+    sql, parameters = rows.query.get_compiler(using).as_sql()
     return sql, parameters
 
 

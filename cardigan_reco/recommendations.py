@@ -9,7 +9,6 @@ from django.db.models import Model, QuerySet
 from . import collection as collections
 from . import metrics, neighbours, search
 from .models import Embedding
-from .querysets import EmbeddingQuerySet
 
 
 def similar_to(
@@ -40,10 +39,20 @@ def similar_to(
     pictured = embedding.pictured_item(item)
     if pictured.pk is None:
         return []
-    own = {embedding.item_path(): pictured.pk}
     excluded = [pk for pk in (item.pk, pictured.pk) if pk is not None]
+    within = embedding.candidates() if within is None else within
+    own = neighbours.of_item(embedding, pictured.pk, within.db)
     with metrics.search("item", embedding._meta.label_lower) as answer:
-        return answer.of(_around(embedding, own, excluded, within, limit, min_similarity))
+        return answer.of(
+            search.items(
+                embedding,
+                own,
+                within=within,
+                excluded=excluded,
+                limit=limit,
+                min_similarity=min_similarity,
+            )
+        )
 
 
 def similar_to_picture(
@@ -56,26 +65,16 @@ def similar_to_picture(
     """Returns items that look like one picture: as similar_to, but from a row of embeddings."""
     embedding = type(picture)
     item_pk = embedding._base_manager.values_list(embedding.item_path()).get(pk=picture.pk)[0]
-    own = {"pk": picture.pk}
-    with metrics.search("picture", embedding._meta.label_lower) as answer:
-        return answer.of(_around(embedding, own, [item_pk], within, limit, min_similarity))
-
-
-def _around(
-    embedding: type[Embedding],
-    pictures: dict[str, Any],
-    excluded: list[Any],
-    within: QuerySet[Any] | None,
-    limit: int,
-    min_similarity: float,
-) -> list[Any]:
     within = embedding.candidates() if within is None else within
-    rows = EmbeddingQuerySet(embedding, using=within.db).filter(**pictures)
-    return search.items(
-        embedding,
-        neighbours.stored(rows),
-        within=within,
-        excluded=excluded,
-        limit=limit,
-        min_similarity=min_similarity,
-    )
+    own = neighbours.of_source(embedding, picture.pk, within.db)
+    with metrics.search("picture", embedding._meta.label_lower) as answer:
+        return answer.of(
+            search.items(
+                embedding,
+                own,
+                within=within,
+                excluded=[item_pk],
+                limit=limit,
+                min_similarity=min_similarity,
+            )
+        )

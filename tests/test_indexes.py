@@ -565,7 +565,7 @@ def test_fault_55_90_percent_dead_rows_still_fill_a_page(
     execute(f"ALTER TABLE {TABLE} SET (autovacuum_enabled = off)")
     execute(f"DELETE FROM {TABLE} WHERE source_id % 20 > 1")
     vectors.count()
-    stored = neighbours.stored(EmbeddingQuerySet(ProductImageEmbedding).filter(pk=20))
+    stored = neighbours.of_source(ProductImageEmbedding, 20, "default")
     statements = []
 
     def watch(run, sql, params, many, context):  # type: ignore[no-untyped-def]

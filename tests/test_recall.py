@@ -80,7 +80,7 @@ class TestMeasured:
         vectors.fill(vectors.clustered(440))
         found = measured("--queries=30")
         assert list(found) == [
-            "index alone, ef_search 100",
+            "index alone, ef_search 64",
             "everything",
             "candidates()",
             "10% of candidates()",
@@ -122,7 +122,7 @@ class TestMeasured:
         with connection.execute_wrapper(watch):
             neighbours.nearest(
                 ProductImageEmbedding,
-                neighbours.stored(ProductImageEmbedding.objects.filter(pk=1)),
+                neighbours.of_source(ProductImageEmbedding, 1, "default"),
                 candidates=Product.objects.all(),
                 excluded=[1],
                 limit=limit,
@@ -258,12 +258,12 @@ class TestLow:
             call_command("check_recall", LABEL, "--queries=50", stdout=output, stderr=output)
         assert caught.value.returncode == 2
         assert re.match(
-            rf"{LABEL}: recall is below 0\.95: 0\.\d{{3}} in index alone, ef_search 100; "
+            rf"{LABEL}: recall is below 0\.95: 0\.\d{{3}} in index alone, ef_search 64; "
             r"0\.\d{3} in everything",
             str(caught.value),
         )
         lines = output.getvalue().splitlines()
-        assert f"{LABEL}: 3,000 pictures, {INDEX}, EF_SEARCH 100; 50 queries" in lines
+        assert f"{LABEL}: 3,000 pictures, {INDEX}, EF_SEARCH 64; 50 queries" in lines
         hint = next(line for line in lines if line.startswith("To do: "))
         assert f"Rebuild the index: manage.py build_index {LABEL} --database default" in hint
 
@@ -274,13 +274,13 @@ class TestLow:
         )
         one = scan(queries=100)
         alone = one.measure()
-        better = one.measure(400)
+        better = one.measure(512)
         assert alone.recall < better.recall
         health = indexes.health(ProductImageEmbedding, using="default")
         [hint] = recall.advise([], alone, health, floor=better.recall, scan=one.measure)
         assert re.match(
-            rf"Raise EF_SEARCH to (200|400): the index by itself then reaches \d\.\d{{3}} in place "
-            rf"of {alone.recall:.3f}, at ",
+            rf"Raise EF_SEARCH to (128|256|512): the index by itself then reaches \d\.\d{{3}} in "
+            rf"place of {alone.recall:.3f}, at ",
             hint,
         )
 
@@ -383,7 +383,7 @@ class TestCommand:
         [report] = json.loads(check("--queries=10", "--json", "--seed=3"))
         assert report["collection"] == LABEL
         assert report["state"] == "valid"
-        assert (report["floor"], report["seed"], report["ef_search"]) == (0.95, 3, 100)
+        assert (report["floor"], report["seed"], report["ef_search"]) == (0.95, 3, 64)
         assert report["advice"] == []
         one = report["measured"][0]
         assert (one["queries"], one["limit"], one["timed_out"]) == (10, 20, 0)
@@ -392,7 +392,7 @@ class TestCommand:
 
     def test_the_table(self, stored: vectors.Vectors) -> None:
         lines = check("--queries=10", "--share=0.1").splitlines()
-        assert lines[0] == f"{LABEL}: 3,000 pictures, {INDEX}, EF_SEARCH 100; 10 queries"
+        assert lines[0] == f"{LABEL}: 3,000 pictures, {INDEX}, EF_SEARCH 64; 10 queries"
         assert lines[1].split()[:3] == ["searched", "in", "recall@20"]
         assert [line.rpartition("  1.0000  ")[0].strip() for line in lines[3:]] == [
             "everything",

@@ -36,7 +36,7 @@ def served(
     def by_search(picture: Picture) -> Near:
         matches = neighbours.nearest(
             embedding,
-            neighbours.stored(EmbeddingQuerySet(embedding, using=using).filter(pk=picture.pk)),
+            neighbours.of_source(embedding, picture.pk, using),
             candidates=candidates,
             excluded=[picture.item_pk],
             limit=limit,
