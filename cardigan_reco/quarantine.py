@@ -189,6 +189,8 @@ def main() -> None:
     """Answers the questions of the process that started this one, until it closes the line."""
     from django.conf import settings
 
+    from . import decoding  # noqa: F401  What it holds isn't the first picture's.
+
     settings.configure(CARDIGAN_RECO=json.loads(sys.argv[1]))
     Image.init()
     # A service manager or a terminal may tell a whole group to end, where this process' owner

@@ -22,7 +22,7 @@ from tests.testapp.models import ProductImageEmbedding
 PACKAGE = Path(cardigan_reco.__file__).parent
 LAYERS = [
     [
-        *["exceptions", "conf", "containers", "copies", "filters", "images"],
+        *["exceptions", "conf", "containers", "copies", "decoding", "filters", "images"],
         *["photo_form", "refusals", "request_ids", "uploads"],
     ],
     ["broker", "crew", "quarantine", "stopping"],
