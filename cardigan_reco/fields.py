@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from django.core import checks
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.ddl_references import Statement
 from django.db.models import Model
-from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.django import HalfVectorField, HnswIndex
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_INDEXED_DIMENSIONS = 4000
 """pgvector's limit for an HNSW index on halfvec."""
@@ -57,6 +59,8 @@ class EmbeddingField(HalfVectorField):
         return as_text(self._validated(value))
 
     def _validated(self, value: Any) -> NDArray[np.float32]:
+        import numpy as np  # Web processes store no vectors, and needn't hold it.
+
         if isinstance(value, HalfVector):
             value = value.to_list()
         vector = np.asarray(value, dtype=np.float32)
@@ -78,7 +82,7 @@ def as_text(vector: NDArray[np.float32]) -> str:
     Five digits tell any two halves apart. The up to seventeen of str() take longer to write and to
     read, which is a good part of what storing a vector takes.
     """
-    halves = vector.astype(np.float16).tolist()
+    halves = vector.astype("float16").tolist()
     return "[" + ("%.5g," * len(halves))[:-1] % tuple(halves) + "]"
 
 

@@ -16,16 +16,18 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from threading import BoundedSemaphore, Thread
+from typing import TYPE_CHECKING
 from uuid import uuid4
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from . import conf, images, metrics, request_ids
 from .encoders import encoders
 from .exceptions import Busy, MissingExtra
 from .images import Crop, Readable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
 TASK = "cardigan_reco.encode_photo"
 _LOOKS_EVERY_SECONDS = 0.01
@@ -60,6 +62,8 @@ def encode(picture: bytes | Readable, *, encoder: str, crop: Crop | None = None)
 
 def warm_up(encoder: str) -> None:
     """Loads what the first photo would load, here or in a worker; raises as `encode()` does."""
+    from PIL import Image
+
     blank = BytesIO()
     Image.new("RGB", (64, 64), "white").save(blank, "PNG")
     encode(blank.getvalue(), encoder=encoder)
@@ -111,6 +115,8 @@ def _exchange(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Ph
         from celery.states import READY_STATES
     except ModuleNotFoundError as error:
         raise MissingExtra("Encoding photos in workers", "celery") from error
+    import numpy as np
+
     deadline = time.monotonic() + setting.deadline_seconds
     task_id = str(uuid4())
     # Only what is decoded, and so known to be harmless, travels.

@@ -9,10 +9,12 @@ how likely both are one photo.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from cardigan_reco.exceptions import MissingExtra
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDE = 128
 """Pixels of the long side of the picture in a descriptor; larger ones tell compare() no more."""

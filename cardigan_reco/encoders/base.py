@@ -6,15 +6,17 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, final
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from typing import TYPE_CHECKING, ClassVar, final
 
 from ..exceptions import EncoderError, InvalidVectors
 
-_SHORTEST = float(np.finfo(np.float32).tiny)
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+_SHORTEST = 2.0**-126
+"""The least normal float32."""
 
 
 class Encoder(ABC):
@@ -69,6 +71,8 @@ class Encoder(ABC):
         Raises InvalidVectors, with the rows, where the encoder returned zero, NaN or infinity,
         EncoderError when it can't run, MissingExtra when its packages are absent.
         """
+        import numpy as np  # Every web process imports this contract, few of them encode.
+
         if not images:
             return np.empty((0, self.dimensions), np.float32)
         vectors = np.asarray(self.vectors(images), np.float32)
