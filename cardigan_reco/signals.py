@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Model
 from django.db.models.signals import post_migrate, post_save, pre_delete, pre_save
 
-from . import capture, collection, conf, doorbell, queue
+from . import collection, conf, doorbell, queue
 from .models import Embedding
 
 Held = dict[tuple[type[Embedding], str], set[Any]]
@@ -110,6 +110,8 @@ def _deleted(sender: type[Model], instance: Model, using: str, **kwargs: object)
 
 def _migrated(using: str, plan: object = None, **kwargs: object) -> None:
     if plan is not None:  # None: it's the end of a flush.
+        from . import capture
+
         capture.keep_up(using=using)
 
 

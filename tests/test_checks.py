@@ -18,7 +18,8 @@ from psycopg import sql
 from pytest_django import DjangoDbBlocker, Settings
 
 from cardigan_reco import collection, database, doorbell
-from cardigan_reco.checks import check_models, check_workers
+from cardigan_reco.checks.models import check_models
+from cardigan_reco.checks.workers import check_workers
 from cardigan_reco.encoders.base import Encoder
 from cardigan_reco.models import Embedding, EmbeddingField, EmbeddingIndex
 from tests import celery

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from cardigan_reco import __version__, metrics, photos, queue, recommendations, search
-from cardigan_reco.checks import check_metrics
+from cardigan_reco.checks.metrics import check_metrics
 from cardigan_reco.exceptions import Busy, ImageError, MissingExtra
 from cardigan_reco.metrics import instruments
 from cardigan_reco.models import EncoderVersion, EncodingRequest, WorkerHeartbeat

@@ -1,35 +1,41 @@
-"""System checks: `manage.py check`, and with the database `check --database default`."""
+"""System checks: `manage.py check`, and with the database `check --database default`.
+
+Their modules are imported when they run, which web servers don't.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core import checks
 
-from .capture import check_capture
-from .database import check_database
-from .duplicates import check_duplicates
-from .metrics import check_metrics
-from .models import check_models
-from .settings import TAG, check_settings
-from .workers import check_workers
-
-__all__ = [
-    "check_capture",
-    "check_database",
-    "check_duplicates",
-    "check_metrics",
-    "check_models",
-    "check_settings",
-    "check_workers",
-    "connect",
-]
+from .settings import TAG, AppConfigs
 
 
 def connect() -> None:
     """Registers the checks with Django."""
-    checks.register(check_settings, TAG)
-    checks.register(check_models, TAG)
-    checks.register(check_workers, TAG)
-    checks.register(check_duplicates, TAG)
-    checks.register(check_metrics, TAG)
-    checks.register(check_database, TAG, checks.Tags.database)
-    checks.register(check_capture, TAG, checks.Tags.database)
+    checks.register(check_shop, TAG)
+    checks.register(check_databases, TAG, checks.Tags.database)
+
+
+def check_shop(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Checks what is configured, declared and installed."""
+    from . import duplicates, metrics, models, settings, workers
+
+    return [
+        *settings.check_settings(app_configs),
+        *models.check_models(app_configs),
+        *workers.check_workers(app_configs),
+        *duplicates.check_duplicates(app_configs),
+        *metrics.check_metrics(app_configs),
+    ]
+
+
+def check_databases(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Checks the databases that are named: their server, indexes and triggers."""
+    from . import capture, database
+
+    return [
+        *database.check_database(app_configs, **kwargs),
+        *capture.check_capture(app_configs, **kwargs),
+    ]
