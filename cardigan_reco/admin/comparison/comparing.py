@@ -17,7 +17,6 @@ from cardigan_reco.admin.readonly import ReadOnlyAdmin
 from cardigan_reco.comparison import Answer
 from cardigan_reco.models import ComparisonVote
 
-from . import page
 from .selection import Selection, categories
 
 FOLDER = "admin/cardigan_reco/comparisonvote"
@@ -52,6 +51,8 @@ class ComparingPages(ReadOnlyAdmin):
         return TemplateResponse(request, f"{FOLDER}/compare.html", context)
 
     def _comparison(self, request: HttpRequest, selection: Selection) -> dict[str, Any]:
+        from . import page
+
         items = selection.items(request, self.admin_site)
         voter = request.user.get_username()
         context: dict[str, Any] = {
@@ -161,5 +162,7 @@ def _answer(
         return Answer(given)
     if given not in ("left", "right"):
         return None
+    from . import page
+
     turned = page.is_turned(item, versions, selection, voter=voter)
     return Answer.NEW if (given == "left") == turned else Answer.OLD

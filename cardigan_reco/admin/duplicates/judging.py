@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -23,10 +23,12 @@ from django.utils.translation import gettext_lazy
 from cardigan_reco.duplicates.listings import Listings
 from cardigan_reco.exceptions import Conflict
 
-from . import contents, decisions
-from .cards import Card
+from . import decisions
 from .decisions import MAX_AT_ONCE, Decision, Outcome
 from .pages import FOLDER, ReportPages, note_of, person_of, shop_or_problem
+
+if TYPE_CHECKING:
+    from .cards import Card
 
 
 class BulkForm(ActionForm):
@@ -107,8 +109,9 @@ class JudgingPages(ReportPages):
             self.message_user(request, message % MAX_AT_ONCE, messages.ERROR)
             return None
         before = decisions.BEFORE[verb]
-        able, left = list[tuple[Card, int]](), list[Card]()
-        for card in contents.of(groups, shop, site=self.admin_site.name):
+        able: list[tuple[Card, int]] = []
+        left: list[Card] = []
+        for card in self._cards(groups, shop):
             count = sum(one.pair.state in before for one in card.pairs)
             if count:
                 able.append((card, count))
@@ -134,7 +137,7 @@ class JudgingPages(ReportPages):
             "outcome": outcome,
             "is_whole": is_whole,
             "is_selectable": not is_whole and self.has_change_permission(request),
-            "cards": contents.of(groups, shop, site=self.admin_site.name),
+            "cards": self._cards(groups, shop),
         }
         status = 409 if outcome.conflicts else 200
         return TemplateResponse(request, f"{FOLDER}/answer.html", context, status=status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import router, transaction
@@ -13,9 +15,11 @@ from cardigan_reco.duplicates import merging
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.models import DuplicateGroup
 
-from . import contents, decisions
-from .cards import Card
+from . import decisions
 from .pages import FOLDER, MERGEABLE, ReportPages, note_of, person_of, shop_or_problem
+
+if TYPE_CHECKING:
+    from .cards import Card
 
 
 class MergingPages(ReportPages):
@@ -35,7 +39,7 @@ class MergingPages(ReportPages):
             message = _("The shop doesn’t say how listings are merged: Listings.merge_listings().")
             self.message_user(request, message, messages.WARNING)
             return HttpResponseRedirect(self._url("changelist"))
-        (card,) = contents.of([group], shop, site=self.admin_site.name)
+        (card,) = self._cards([group], shop)
         if request.method == "POST":
             return self._merge(request, card)
         chosen = request.GET.get("survivor", group.survivor_pk)

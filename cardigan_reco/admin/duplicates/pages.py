@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.core.exceptions import ImproperlyConfigured
@@ -17,10 +18,12 @@ from django.utils.translation import gettext as _
 from cardigan_reco.admin.readonly import ReadOnlyAdmin
 from cardigan_reco.duplicates import listings
 from cardigan_reco.duplicates.listings import Listings
-from cardigan_reco.models import DuplicateState
+from cardigan_reco.models import DuplicateGroup, DuplicateState
 
-from . import cards
 from .decisions import Outcome, Person
+
+if TYPE_CHECKING:
+    from .cards import Card
 
 MERGEABLE = (DuplicateState.OPEN, DuplicateState.CONFIRMED)
 MAX_CONFLICTS = 5
@@ -40,8 +43,16 @@ class ReportPages(ReadOnlyAdmin):
     def has_merge_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("cardigan_reco.merge_duplicategroup"))
 
+    def _cards(self, groups: Iterable[DuplicateGroup], shop: Listings) -> list[Card]:
+        """Returns what the report shows of each group."""
+        from . import contents  # Every process imports the admin, and few show these pages.
+
+        return contents.of(groups, shop, site=self.admin_site.name)
+
     def _card_context(self, request: HttpRequest, shop: Listings) -> dict[str, Any]:
         """Returns what the templates of cards need beside the cards."""
+        from . import cards
+
         return {
             "may_change": self.has_change_permission(request),
             "may_merge": shop.can_merge and self.has_merge_permission(request),

@@ -22,10 +22,8 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 
 from cardigan_reco import conf
-from cardigan_reco.duplicates import thresholds
 from cardigan_reco.models import DuplicateGroup
 
-from . import chart, contents, export
 from .filters import CategoryFilter, KindFilter, ProbabilityFilter, StateFilter
 from .judging import JudgingPages
 from .merging import MergingPages
@@ -82,7 +80,7 @@ class DuplicateGroupAdmin(JudgingPages, MergingPages):
                 is_last = not page.multi_page or page.page_num >= page.paginator.num_pages
                 context |= {
                     **self._card_context(request, shop),
-                    "cards": contents.of(page.result_list, shop, site=self.admin_site.name),
+                    "cards": self._cards(page.result_list, shop),
                     "is_filtered": page.has_active_filters,
                     "next_page": "" if is_last else page.get_query_string({"p": page.page_num + 1}),
                 }
@@ -107,13 +105,15 @@ class DuplicateGroupAdmin(JudgingPages, MergingPages):
             **self._card_context(request, shop),
             "group": group,
             "is_whole": True,
-            "cards": contents.of([group], shop, site=self.admin_site.name),
+            "cards": self._cards([group], shop),
             **(extra_context or {}),
         }
         return TemplateResponse(request, f"{FOLDER}/group.html", context)
 
     def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         """Streams what the report shows with the current filters, all of its pages, as CSV."""
+        from . import export
+
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET"])
         if not self.has_view_or_change_permission(request):
@@ -133,6 +133,10 @@ class DuplicateGroupAdmin(JudgingPages, MergingPages):
 
     def thresholds_view(self, request: HttpRequest) -> HttpResponse:
         """Shows how often people confirmed what lies above each threshold."""
+        from cardigan_reco.duplicates import thresholds
+
+        from . import chart
+
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         shop, problem = shop_or_problem()
