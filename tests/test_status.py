@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,24 @@ class TestProblems:
         assert level == "WARNING"
         assert text.startswith(f"{LABEL}: its index is invalid, searches read all rows. ")
         assert "build_index" in text
+
+    def test_each_hint_about_the_index_is_a_sentence(self, worker: WorkerHeartbeat) -> None:
+        whole = status.of(DB)
+        (_images, posters) = whole.collections
+        unindexed = replace(posters.index, indexes=(), state=IndexState.ABSENT, changed_rows=1_024)
+        (problem,) = status.problems.found(
+            [replace(posters, index=unindexed)],
+            whole.workers,
+            None,
+            status.Limits.default(),
+            DB,
+        )
+        assert problem.text == (
+            f"{POSTERS}: its index is absent, searches read all rows. No search has an index: "
+            f"manage.py build_index {POSTERS} --database default. 1,024 rows changed since the "
+            "last ANALYZE, and searches choose their plans by it: ANALYZE the table, or let "
+            "autovacuum do it more often."
+        )
 
     def test_no_table(self, worker: WorkerHeartbeat) -> None:
         table = "testapp_posterembedding"

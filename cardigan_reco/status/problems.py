@@ -107,9 +107,10 @@ def _of_index(one: CollectionStatus) -> Iterator[Problem]:
     if one.index.building is not None or one.index.state is IndexState.VALID:
         return
     state = one.index.state.name.lower().replace("_", " ")
-    hint = " ".join(one.index.hints)
+    # A hint that ends in a command has no full stop, so that one can copy its line.
+    hints = " ".join(f"{hint.removesuffix('.')}." for hint in one.index.hints)
     yield Problem(
-        Level.WARNING, f"{one.collection}: its index is {state}, searches read all rows. {hint}"
+        Level.WARNING, f"{one.collection}: its index is {state}, searches read all rows. {hints}"
     )
 
 
