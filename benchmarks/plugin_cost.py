@@ -128,8 +128,14 @@ def environment(has_plugin: bool, changed: dict[str, Any]) -> dict[str, str]:
     wanted["INSTALLED_APPS"] = [
         app for app in settings.INSTALLED_APPS if has_plugin or app not in PLUGIN
     ]
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        # What pip installs is compiled, and a checkout is at its first start, unless this is set.
+        if name != "PYTHONDONTWRITEBYTECODE"
+    }
     return {
-        **os.environ,
+        **own,
         "DATABASE_URL": synthetic.address(),
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "CARDIGAN_TESTS_SETTINGS": json.dumps(wanted),
