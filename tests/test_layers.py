@@ -1,4 +1,4 @@
-"""Who may import whom, and that the web process never loads torch."""
+"""Who may import whom, and what the web process never loads, or not for a page with a shelf."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
@@ -205,6 +206,72 @@ report("encoder")
 import torch
 report("torch")
 """
+
+SHELF = """
+import sys
+
+import django
+django.setup()
+from django.template import Context, Template
+from tests.testapp.catalogue.models import Product
+
+def report(step):
+    print(step, *(name for name in sys.argv[2:] if name in sys.modules))
+
+report("setup")
+template = Template("{% load cardigan_reco %}{% similar_products product %}")
+page = template.render(Context({"product": Product.objects.get(pk=sys.argv[1])}))
+assert page.count('cardigan-shelf-item"') == 2, page
+report("page")
+import cardigan_reco.decoding
+from cardigan_reco import capture, checks, duplicates, metrics
+duplicates.find, metrics.Collector
+report("all")
+"""
+NEEDLESS = [
+    *["celery", "cv2", "numpy", "PIL", "prometheus_client", "rapidfuzz", *sorted(TORCH)],
+    *["cardigan_reco.capture", "cardigan_reco.decoding", "cardigan_reco.duplicates.finding"],
+    *["cardigan_reco.encoding", "cardigan_reco.metrics.collector"],
+]
+"""What a page with a shelf needn't wait for, nor hold."""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_page_with_a_shelf_needs_no_more_than_django_and_pgvector(
+    add_product: AddProduct,
+) -> None:
+    mug = add_product("mug", RED)
+    add_product("cup", ORANGE)
+    add_product("bowl", GREEN)
+    encode_all()
+    address = urlsplit(postgres.url())._replace(path=f"/{connection.settings_dict['NAME']}")
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SHELF, str(mug.pk), *NEEDLESS],
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "DATABASE_URL": address.geturl(),
+            "PYTHONPATH": str(PACKAGE.parent),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    setup, page, everything = finished.stdout.splitlines()
+    assert setup == "setup"
+    assert page == "page"
+    # The report does see them once they are there.
+    assert everything.split() == [
+        "all",
+        "numpy",
+        "PIL",
+        "cardigan_reco.capture",
+        "cardigan_reco.decoding",
+        "cardigan_reco.duplicates.finding",
+        "cardigan_reco.metrics.collector",
+    ]
 
 
 @pytest.mark.django_db(transaction=True)
