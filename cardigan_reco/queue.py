@@ -17,7 +17,7 @@ from django.db.models import Count, QuerySet, TextField
 from django.db.models.functions import Cast, Now
 
 from . import conf
-from .models import Embedding, EncoderVersion, EncodingRequest
+from .models import Embedding, EncodingRequest
 
 TABLE = EncodingRequest._meta.db_table
 State = EncodingRequest.State
@@ -81,14 +81,6 @@ def forget(embedding: type[Embedding], source_pk: Any, *, using: str) -> None:
     EncodingRequest.objects.using(using).filter(
         collection=embedding._meta.label_lower, source_pk=str(source_pk)
     ).delete()
-
-
-def mark_stale(embedding: type[Embedding], *, using: str) -> int:
-    """Marks each source whose vector comes from another state of the encoder than today's."""
-    current = EncoderVersion.objects.using(using).current(embedding.encoder)
-    return mark_new(
-        embedding, embedding._base_manager.using(using).exclude(encoder_version=current)
-    )
 
 
 def mark_new(embedding: type[Embedding], sources: QuerySet[Any]) -> int:

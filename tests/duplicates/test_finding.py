@@ -235,7 +235,7 @@ class TestChanges:
         find()
         encoder = {"BACKEND": "tests.recording_encoders.CudaEncoder", "OPTIONS": {"dimensions": 16}}
         settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "ENCODERS": {"default": encoder}}
-        queue.mark_stale(ProductImageEmbedding, using="default")
+        queue.mark_new(ProductImageEmbedding, ProductImageEmbedding.objects.all())
         done = find()
         assert (done.compared, done.found, done.gone) == (2, 0, 0)
 
