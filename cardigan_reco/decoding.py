@@ -116,10 +116,10 @@ def _to_rgb(image: Image.Image, min_side: int | None, *, inverted: bool) -> Imag
         strip = image.crop((0, top, width, min(top + rows, height)))
         if strip.mode == "CMYK" and inverted:
             strip = ImageChops.invert(strip)
-        if strip.mode == "L" and not strip.has_transparency_data:  # A third of RGB's work.
+        if strip.mode != "L" or strip.has_transparency_data:  # Grey is a third of RGB's work.
+            strip = _flatten(strip)
+        if factor > 1:
             strip = strip.reduce(factor)
-        else:
-            strip = _flatten(strip).reduce(factor)
         copy.paste(strip, (0, top // factor))
     return copy
 
@@ -130,7 +130,7 @@ def _flatten(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

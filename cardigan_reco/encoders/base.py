@@ -57,11 +57,18 @@ class Encoder(ABC):
     def warm_up(self) -> None:  # noqa: B027  Most have nothing to load.
         """Loads now what the first `encode()` would load; does nothing the second time."""
 
+    def fit(self, image: Image.Image) -> Image.Image:
+        """Returns a picture, often smaller, of which `vectors()` makes the same as of `image`.
+
+        Called by the threads that decode, several at once, so that resizing holds up no network.
+        """
+        return image
+
     @abstractmethod
     def vectors(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Returns an array (images, dimensions) that needn't be normalised. Never called empty.
 
-        The pictures are RGB, as `images.load()` returns them.
+        The pictures are RGB, as `images.load()` returns them or as `fit()` does.
         """
 
     @final

@@ -75,17 +75,31 @@ class Preprocessing:
         """The longer side of the network's input in pixels."""
         return max(self.resize)
 
+    def fit(self, image: Image.Image) -> Image.Image:
+        """Returns a picture of the network's size, of which `apply()` makes the same as of `image`.
+
+        Where that size is no square and pictures are padded to one, it returns `image`: what has
+        the size already would be padded again.
+        """
+        height, width = self.resize
+        return image if self.pad_to_square and height != width else self._resized(image)
+
     def apply(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Returns an array (images, 3, height, width)."""
         height, width = self.resize
-        method = _INTERPOLATIONS[self.interpolation]
-        batch = np.empty((len(images), height, width, 3), np.float32)
-        for row, image in enumerate(images):
-            if self.pad_to_square is not None:
-                side = max(image.size)
-                image = ImageOps.pad(image, (side, side), color=self.pad_to_square)
-            batch[row] = np.asarray(image.resize((width, height), method))
-        batch /= 255
-        batch -= np.asarray(self.mean, np.float32)
-        batch /= np.asarray(self.std, np.float32)
-        return batch.transpose(0, 3, 1, 2)
+        mean = np.tile(np.asarray(self.mean, np.float32), width)
+        std = np.tile(np.asarray(self.std, np.float32), width)
+        batch = np.empty((len(images), height, width * 3), np.float32)
+        for picture, image in zip(batch, images, strict=True):  # One by one they stay in the cache.
+            picture[:] = np.asarray(self._resized(image)).reshape(picture.shape)
+            picture /= 255
+            picture -= mean
+            picture /= std
+        return batch.reshape(len(images), height, width, 3).transpose(0, 3, 1, 2)
+
+    def _resized(self, image: Image.Image) -> Image.Image:
+        height, width = self.resize
+        if self.pad_to_square is not None and image.width != image.height:
+            side = max(image.size)
+            image = ImageOps.pad(image, (side, side), color=self.pad_to_square)
+        return image.resize((width, height), _INTERPOLATIONS[self.interpolation])

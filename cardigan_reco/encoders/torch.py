@@ -72,6 +72,9 @@ class TorchEncoder(NetworkEncoder):
             ) from error
         return network
 
+    def fit(self, image: Image.Image) -> Image.Image:
+        return self._bundle.preprocessing.fit(image)
+
     def prepare(self, images: Sequence[Image.Image]) -> Tensor:
         import torch
 

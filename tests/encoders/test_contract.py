@@ -29,6 +29,11 @@ def encoder(make):
     return make()
 
 
+def test_a_picture_that_was_fitted_has_the_same_vector(encoder, shirt, bottle):
+    fitted = [encoder.fit(shirt), encoder.fit(bottle)]
+    assert np.array_equal(encoder.encode(fitted), encoder.encode([shirt, bottle]))
+
+
 def test_a_row_a_picture_of_length_1(encoder, shirt, bottle):
     vectors = encoder.encode([shirt, bottle, shirt, bottle, shirt])
     assert vectors.shape == (5, encoder.dimensions)

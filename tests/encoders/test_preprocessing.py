@@ -35,6 +35,21 @@ def test_a_picture_is_padded_to_a_square_in_its_middle(size):
     assert upright[:, 4] == pytest.approx([1, 1, 0, 0, 0, 0, 1, 1], abs=0.2)
 
 
+@pytest.mark.parametrize("pad", [None, (9, 90, 200)])
+@pytest.mark.parametrize("resize", [(8, 8), (4, 6)])
+@pytest.mark.parametrize("size", [(80, 40), (6, 4), (8, 8), (5, 9)])
+def test_of_a_fitted_picture_comes_the_same(size, resize, pad):
+    image = halves(size)
+    preprocessing = plain(resize=resize, pad_to_square=pad)
+    batch = preprocessing.apply([preprocessing.fit(image)])
+    assert np.array_equal(batch, preprocessing.apply([image]))
+
+
+def test_a_fitted_picture_has_the_size_of_the_network():
+    preprocessing = plain(resize=(8, 8), pad_to_square=(255, 255, 255))
+    assert preprocessing.fit(halves((80, 40))).size == (8, 8)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
