@@ -140,7 +140,7 @@ def compare(
     paths = [Path(image.original.path) for image in ProductImage.objects.order_by("pk")[:size]]
     loaded = [images.load(path.read_bytes(), min_side=encoder.min_side) for path in paths]
     encoder.vectors(loaded)
-    network, device = encoder._loaded()
+    network, device = encoder.loaded()
     batch = encoder.prepare(loaded).to(device, memory_format=torch.channels_last)
     half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     each = max(size, rows // turns // size * size)

@@ -66,7 +66,7 @@ def compare(photo: bytes, address: str, count: int) -> dict[str, float]:
     """Times the steps in turn, so that all of them see the same machine."""
     encoder = encoders["default"]
     small = images.load(photo, min_side=encoder.min_side)
-    network, device = encoder._loaded()
+    network, device = encoder.loaded()
     tensor = encoder.prepare([small]).to(device)
 
     import torch

@@ -67,7 +67,7 @@ class NetworkEncoder(Encoder):
             self.vectors([Image.new("RGB", (64, 64))])
 
     def vectors(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        network, device = self._loaded()
+        network, device = self.loaded()
         batches: list[NDArray[np.float32]] = []
         start, size = 0, self._batch_size
         while start < len(images):
@@ -80,7 +80,11 @@ class NetworkEncoder(Encoder):
             start += len(batch)
         return np.concatenate(batches)
 
-    def _loaded(self) -> tuple[nn.Module, torch.device]:
+    def loaded(self) -> tuple[nn.Module, torch.device]:
+        """Returns the network, ready on its device, and the device; loads it the first time.
+
+        Raises MissingExtra, and EncoderError when it doesn't fit into the device's memory.
+        """
         with self._lock:
             if self._ready is None:
                 try:
