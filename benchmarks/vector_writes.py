@@ -20,7 +20,7 @@ from pgvector.psycopg import register_vector
 from PIL import Image
 from side_by_side import Figure, median
 
-from cardigan_reco import conf, encoding, queue
+from cardigan_reco import conf, queue, writing
 from cardigan_reco.models import EncoderVersion
 from cardigan_reco.preparation import Picture
 from tests.testapp.models import ProductImageEmbedding
@@ -100,7 +100,7 @@ def store(keys: list[int], vectors: synthetic.Vectors, version: EncoderVersion) 
     by_key = {
         int(pk): claim for pk, claim in queue.source_pks(ProductImageEmbedding, claims).items()
     }
-    summary = encoding._write(
+    summary = writing.write(
         ProductImageEmbedding,
         {claim: Picture(PICTURE, "1" * 64) for claim in claims},
         {by_key[key]: vector for key, vector in zip(keys, vectors, strict=True)},

@@ -76,43 +76,72 @@ def work_through(
     What isn't done after `seconds`, or once `stop()` is true, has no entry. Raises what `work`
     raised first, and EverythingHangs when MAX_LEFT_BEHIND calls are out already.
     """
-    shift = _Shift([Job(key) for key in keys], work)
-    return shift.run(threads, time.monotonic() + seconds, stop)
+    return start(keys, work, threads=threads, seconds=seconds).results(stop)
 
 
-class _Shift(Generic[Key, Result]):
-    def __init__(self, jobs: Sequence[Job[Key]], work: Callable[[Job[Key]], Result]) -> None:
+def start(
+    keys: Iterable[Key], work: Callable[[Job[Key]], Result], *, threads: int, seconds: float
+) -> Shift[Key, Result]:
+    """Lets threads begin and returns at once; `results()` are what `work_through()` returns."""
+    shift = Shift([Job(key) for key in keys], work, time.monotonic() + seconds)
+    shift.start(threads)
+    return shift
+
+
+class Shift(Generic[Key, Result]):
+    """Threads at work on some keys, until somebody asks for the results or ends it."""
+
+    def __init__(
+        self, jobs: Sequence[Job[Key]], work: Callable[[Job[Key]], Result], ends_at: float
+    ) -> None:
         self._work = work
+        self._ends_at = ends_at
         self._waiting = deque(jobs)
         self._running: dict[Job[Key], threading.Thread] = {}
         self._done: dict[Key, Result | Hung] = {}
         self._error: BaseException | None = None
         self._changed = threading.Condition()
 
-    def run(
-        self, threads: int, ends_at: float, stop: Callable[[], bool]
-    ) -> dict[Key, Result | Hung]:
+    def start(self, threads: int) -> None:
         with self._changed:
             try:
                 for _ in range(min(threads, len(self._waiting))):
                     self._start_thread()
+            except EverythingHangs as error:  # Of this shift alone: raised to whoever waits for it.
+                self._error = error
+            except BaseException:
+                self._end()
+                raise
+
+    def results(self, stop: Callable[[], bool] = lambda: False) -> dict[Key, Result | Hung]:
+        """Waits for the threads, as `work_through()` does, and ends the shift."""
+        with self._changed:
+            try:
                 while self._running and self._error is None:
                     now = time.monotonic()
-                    if now >= ends_at or stop():
+                    if now >= self._ends_at or stop():
                         break
                     for job in [job for job in self._running if job.ends_at <= now]:
                         self._leave_behind(job)
                         self._done[job.key] = Hung(job.stage, job.seconds)
                         self._start_thread()
-                    due = min([ends_at, *(job.ends_at for job in self._running)])
+                    due = min([self._ends_at, *(job.ends_at for job in self._running)])
                     self._changed.wait(max(0.0, min(due - now, LOOKS_EVERY_SECONDS)))
             finally:
-                self._waiting.clear()
-                for job in list(self._running):
-                    self._leave_behind(job)
+                self._end()
             if self._error is not None:
                 raise self._error
             return self._done
+
+    def end(self) -> None:
+        """Begins nothing more, and leaves behind what is running."""
+        with self._changed:
+            self._end()
+
+    def _end(self) -> None:
+        self._waiting.clear()
+        for job in list(self._running):
+            self._leave_behind(job)
 
     def _start_thread(self) -> None:
         """Gives the next job to a new thread, which goes on with those that follow."""

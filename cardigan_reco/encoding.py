@@ -2,89 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from numpy.typing import NDArray
 
-from . import conf, preparation, queue, stopping, tallies
-from .encoders import encoders, failures
+from . import batches, conf, queue, stopping, tallies, writing
+from .batches import Batch
+from .encoders import failures
 from .encoders.base import Encoder
-from .exceptions import CardiganError, DeviceLost, InvalidVectors
-from .models import Embedding, EncoderVersion
+from .exceptions import DeviceLost, InvalidVectors
+from .models import Embedding
 from .preparation import Picture, Preparation, Refusal, Skipped, Trouble
 from .quarantine import Quarantine
 from .queue import Claim, Failure
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Summary:
-    """What became of the sources that were taken from the queue."""
-
-    encoded: int = 0
-    skipped: int = 0
-    """Same picture, same encoder: nothing to do."""
-    removed: int = 0
-    """No picture any more, so the vector went as well."""
-    retried: int = 0
-    """Put back to be tried again later."""
-    outdated: int = 0
-    """Changed or deleted meanwhile; the newer request counts."""
-    failed: Counter[str] = field(default_factory=Counter)
-    """By state: missing, bad_image, dead."""
-    sources: list[Any] = field(default_factory=list)
-    """Primary keys of what was encoded."""
-    seconds: float = 0.0
-
-    @property
-    def total(self) -> int:
-        done = self.encoded + self.skipped + self.removed
-        return done + self.retried + self.outdated + self.failed.total()
-
-    @property
-    def results(self) -> dict[str, int]:
-        """How many there are of each result that occurred."""
-        counts = {
-            "encoded": self.encoded,
-            "skipped": self.skipped,
-            "removed": self.removed,
-            "retried": self.retried,
-            "outdated": self.outdated,
-            **self.failed,
-        }
-        return {result: count for result, count in counts.items() if count}
-
-    def __add__(self, other: Summary) -> Summary:
-        return Summary(
-            self.encoded + other.encoded,
-            self.skipped + other.skipped,
-            self.removed + other.removed,
-            self.retried + other.retried,
-            self.outdated + other.outdated,
-            self.failed + other.failed,
-            self.sources + other.sources,
-            self.seconds + other.seconds,
-        )
-
-
-KEY = ["source"]
-WRITTEN = ["vector", "digest", "encoder_version", "encoded_at"]
-
+from .summary import Summary
 
 _at_once: dict[str, int] = {}
 """Encoder's alias -> pictures that fit into its memory, where it has run out of it."""
-_unreturned: list[tuple[str, Sequence[Claim]]] = []
-"""Claims, with their database, that couldn't be given back since it was away."""
 
 
 def drain(
@@ -97,65 +33,61 @@ def drain(
 ) -> Iterator[Summary]:
     """Encodes what waits in the queue, and yields a summary after each batch.
 
-    Ends when nothing can be claimed, after `limit` sources, after the batch in hand at `ends_at`
+    The next batch is claimed once the encoder is done with one, so that threads decode while that
+    one is written and its summary is looked at; whoever closes the generator gives it back.
+    Ends when nothing can be claimed, after `limit` sources, after the batches in hand at `ends_at`
     (of `time.monotonic()`), or when this process is asked to stop. Safe to run in any number of
     processes at once.
     """
     batch_size = batch_size or conf.current().batch_size
     remaining = limit
-    _return_what_is_left(using)
+    batches.return_what_is_left(using)
     with Quarantine() as quarantine:
-        while (remaining is None or remaining > 0) and not stopping.is_asked():
+
+        def take() -> Batch | None:
+            nonlocal remaining
             size = batch_size if remaining is None else min(batch_size, remaining)
-            started = time.monotonic()
-            claims = queue.claim(embedding, limit=size, using=using)
-            if not claims:
-                return
-            summary = _encode(embedding, claims, quarantine, using)
-            summary.seconds = time.monotonic() - started
-            tallies.add(embedding._meta.label_lower, summary.results, summary.seconds, using=using)
-            if remaining is not None:
-                remaining -= len(claims)
-            yield summary
-            if time.monotonic() >= ends_at:
-                return
+            taken = batches.take(embedding, size, quarantine, using) if size else None
+            if taken and remaining is not None:
+                remaining -= len(taken.claims)
+            return taken
+
+        following: Batch | None = None
+        try:
+            while not stopping.is_asked():
+                started = time.monotonic()
+                batch, following = following or take(), None
+                if batch is None:
+                    return
+                with batch.held():
+                    prepared = batch.pictures.results()
+                    summary = _give_back(prepared, using)
+                    vectors = _vectors(batch.encoder, embedding.encoder, prepared)
+                if _may_be_followed(batch, batch_size) and time.monotonic() < ends_at:
+                    with batch.held(is_to_blame=False):
+                        following = take()
+                with batch.held():
+                    summary += writing.write(embedding, prepared, vectors, batch.version, using)
+                summary.seconds = time.monotonic() - started
+                label = embedding._meta.label_lower
+                tallies.add(label, summary.results, summary.seconds, using=using)
+                yield summary
+                if following is None and time.monotonic() >= ends_at:
+                    return
+        finally:
+            if following is not None:
+                following.release()
 
 
-def _encode(
-    embedding: type[Embedding], claims: Sequence[Claim], quarantine: Quarantine, using: str
-) -> Summary:
-    try:
-        encoder = encoders[embedding.encoder]
-        version = EncoderVersion.objects.using(using).current(embedding.encoder)
-        prepared = preparation.prepare(
-            embedding, claims, version, encoder.min_side, quarantine, using
-        )
-        summary = _give_back(prepared, using)
-        vectors = _vectors(encoder, embedding.encoder, prepared)
-        return summary + _write(embedding, prepared, vectors, version, using)
-    except (CardiganError, ImproperlyConfigured, KeyboardInterrupt, SystemExit):
-        # An encoder that can't be built, or an orderly end: no picture is to blame.
-        queue.release(claims, using=using)
-        raise
-    except (OperationalError, InterfaceError):  # Restarting, full, or gone.
-        _unreturned.append((using, claims))
-        if not connections[using].in_atomic_block:
-            connections[using].close()
-            with suppress(DatabaseError, InterfaceError):
-                _return_what_is_left(using)
-        raise
-    except Exception as error:
-        # One picture may be to blame, so each is tried alone, and none waits for the lease to end.
-        queue.abandon(claims, f"{type(error).__name__}: {error}", using=using)
-        raise
-
-
-def _return_what_is_left(using: str) -> None:
-    """Releases the claims of batches that a database broke off, without charging an attempt."""
-    for entry in [entry for entry in _unreturned if entry[0] == using]:
-        queue.release(entry[1], using=using)
-        with suppress(ValueError):  # Another thread has returned it as well.
-            _unreturned.remove(entry)
+def _may_be_followed(batch: Batch, full_size: int) -> bool:
+    """Whether to claim more before the batch is written."""
+    # After a batch that isn't full nothing waits. And a picture that was in hand when a worker was
+    # lost would be charged for a loss that another picture causes.
+    return (
+        len(batch.claims) == full_size
+        and all(claim.attempts == 1 for claim in batch.claims)
+        and not stopping.is_asked()
+    )
 
 
 def _give_back(prepared: dict[Claim, Preparation], using: str) -> Summary:
@@ -213,104 +145,3 @@ def _vectors(
         if size == _at_once.get(alias):
             _at_once[alias] += 1
     return vectors
-
-
-def _write(
-    embedding: type[Embedding],
-    prepared: Mapping[Claim, Preparation],
-    vectors: Mapping[Claim, NDArray[np.float32]],
-    version: EncoderVersion,
-    using: str,
-) -> Summary:
-    """Stores the results of the claims that still hold, in one short transaction."""
-    claims = list(prepared)
-    keys = {claim: pk for pk, claim in queue.source_pks(embedding, claims).items()}
-    max_attempts = conf.current().max_attempts
-    summary = Summary()
-    rows: list[Embedding] = []
-    without_vector: list[Any] = []
-    settled: list[int] = []
-    with transaction.atomic(using=using):
-        held = queue.lock(claims, using=using)
-        present = _lock_sources(embedding, [keys[c] for c in claims if c.id in held], using)
-        for claim in claims:
-            if claim.id not in held:
-                summary.outdated += 1
-                continue
-            match prepared[claim]:
-                case Picture() if keys[claim] not in present:
-                    # Deleted, or locked by the shop: the next look tells.
-                    summary.retried += 1
-                    queue.yield_to_shop(claim, using=using)
-                    continue
-                case Picture(digest=digest):
-                    summary.encoded += 1
-                    summary.sources.append(keys[claim])
-                    values = {"pk": keys[claim], "vector": vectors[claim], "digest": digest}
-                    rows.append(embedding(**values, encoder_version=version))
-                case Skipped.UNCHANGED:
-                    summary.skipped += 1
-                case Skipped.NO_PICTURE:
-                    summary.removed += 1
-                    without_vector.append(keys[claim])
-                case Trouble(reason):
-                    summary.retried += 1
-                    queue.postpone(claim, reason, charged=False, using=using)
-                    continue
-                case Refusal(_, reason, may_pass=True) if claim.attempts < max_attempts:
-                    summary.retried += 1
-                    queue.postpone(claim, reason, charged=True, using=using)
-                    continue
-                case Refusal(failure, reason):
-                    summary.failed[failure] += 1
-                    without_vector.append(keys[claim])
-                    queue.fail(claim, failure, reason, using=using)
-                    _log_failure(embedding, claim, failure, reason, using)
-                    continue
-                case Skipped.GONE:
-                    summary.outdated += 1
-            settled.append(claim.id)
-        embedding._base_manager.using(using).bulk_create(
-            rows,
-            update_conflicts=True,
-            unique_fields=KEY,
-            update_fields=WRITTEN,
-        )
-        embedding._base_manager.using(using).filter(pk__in=without_vector).delete()
-        queue.settle(settled, using=using)
-    return summary
-
-
-def _log_failure(
-    embedding: type[Embedding], claim: Claim, failure: Failure, reason: str, using: str
-) -> None:
-    logger.warning(
-        "%s %s is given up as %s: %s",
-        embedding._meta.label_lower,
-        claim.source_pk,
-        failure,
-        reason,
-        extra={
-            "collection": embedding._meta.label_lower,
-            "database": using,
-            "source_pk": claim.source_pk,
-            "state": str(failure),
-            "attempts": claim.attempts,
-        },
-    )
-
-
-def _lock_sources(embedding: type[Embedding], pks: Sequence[Any], using: str) -> set[Any]:
-    """Keeps sources from being deleted until the transaction ends; returns those that are there.
-
-    FOR KEY SHARE lets the shop's saves pass, and SKIP LOCKED never waits for its deletions.
-    """
-    if not pks:
-        return set()
-    source = embedding.source_model()
-    rows = source._base_manager.using(using).filter(pk__in=pks).values_list("pk")
-    sql, parameters = rows.query.sql_with_params()
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"{sql} FOR KEY SHARE SKIP LOCKED", parameters)
-        key = source._meta.pk
-        return {key.to_python(row[0]) for row in cursor.fetchall()}

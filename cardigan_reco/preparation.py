@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -11,7 +12,8 @@ from django.db.models.fields.files import FieldFile
 from PIL.Image import Image
 
 from . import conf, crew, images, queue, stopping
-from .crew import Hung, Job
+from .crew import Hung, Job, Shift
+from .encoders.base import Encoder
 from .exceptions import ImageError
 from .models import Embedding, EncoderVersion
 from .quarantine import DecoderCrashed, DecoderKilled, Quarantine
@@ -61,19 +63,49 @@ Preparation = Picture | Refusal | Trouble | Skipped
 READING, DECODING, QUARANTINED = "reading", "decoding", "quarantined"
 
 
-def prepare(
+@dataclass(frozen=True)
+class Underway:
+    """Pictures that threads read and decode, while their batch waits for its turn."""
+
+    claims: dict[Any, Claim]
+    """By the source's primary key."""
+    shift: Shift[Any, Preparation]
+    present: Container[Any]
+    """Keys of the sources that are there."""
+    ends_at: float
+    """When half of the lease is over, by `time.monotonic()`."""
+
+    def results(self) -> dict[Claim, Preparation]:
+        """Waits for the threads; returns what came of each claim.
+
+        What takes too long is left behind, and what had no turn in half a lease, or before this
+        process is asked to stop, is untouched. So is all that is asked for later than that: the
+        other half may be too short for the encoder. Raises EverythingHangs when too much was left
+        behind.
+        """
+        if time.monotonic() >= self.ends_at:
+            self.end()
+            return dict.fromkeys(self.claims.values(), Skipped.UNTOUCHED)
+        done = self.shift.results(stopping.is_asked)
+        return {
+            claim: _prepared(done.get(pk)) if pk in self.present else Skipped.GONE
+            for pk, claim in self.claims.items()
+        }
+
+    def end(self) -> None:
+        """Reads nothing more."""
+        self.shift.end()
+
+
+def begin(
     embedding: type[Embedding],
     claims: Sequence[Claim],
     version: EncoderVersion,
-    min_side: int | None,
+    encoder: Encoder,
     quarantine: Quarantine,
     using: str,
-) -> dict[Claim, Preparation]:
-    """Reads and decodes the pictures of the claims in threads; returns what came of each.
-
-    `min_side`: as in `images.load()`. What takes too long is left behind, and what had no turn in
-    half a lease is untouched. Raises EverythingHangs when too much was left behind.
-    """
+) -> Underway:
+    """Lets threads read the pictures of the claims, decode them and fit them to the encoder."""
     by_pk = queue.source_pks(embedding, claims)
     sources = embedding.source_model()._base_manager.using(using).in_bulk(list(by_pk))
     known = dict(
@@ -83,27 +115,23 @@ def prepare(
     )
     # A process in which a decoder hangs already decodes nothing more by itself.
     is_tainted = crew.hanging(DECODING) > 0
+    min_side = encoder.min_side
 
     def open_one(job: Job[Any]) -> Preparation:
         opener = _Opener(job, min_side, quarantine)
-        return opener.open(
+        opened = opener.open(
             getattr(sources[job.key], embedding.image_field),
             known.get(job.key),
             alone=is_tainted or by_pk[job.key].attempts > 1,
         )
+        if isinstance(opened, Picture):
+            return Picture(encoder.fit(opened.image), opened.digest)
+        return opened
 
     settings = conf.current()
-    done = crew.work_through(
-        sources,
-        open_one,
-        threads=settings.decode_threads,
-        seconds=settings.preparation_seconds,
-        stop=stopping.is_asked,
-    )
-    return {
-        claim: _prepared(done.get(pk)) if pk in sources else Skipped.GONE
-        for pk, claim in by_pk.items()
-    }
+    seconds = settings.preparation_seconds
+    shift = crew.start(sources, open_one, threads=settings.decode_threads, seconds=seconds)
+    return Underway(by_pk, shift, sources, time.monotonic() + seconds)
 
 
 def _prepared(outcome: Preparation | Hung | None) -> Preparation:

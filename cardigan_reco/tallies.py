@@ -20,9 +20,9 @@ RESULTS = (
     *("encoded", "skipped", "removed", "retried", "outdated"),
     *("missing", "bad_image", "dead"),
 )
-"""What may become of a picture, as encoding.Summary says."""
+"""What may become of a picture, as summary.Summary says."""
 BOUNDS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Of a batch, from the claim to the commit."""
+"""Of a batch: from its claim, or else the end of the one before, to its commit."""
 BEFORE = datetime(2000, 1, 1, tzinfo=UTC)
 """The minute of the row that sums up what is older than a day, so that totals never shrink."""
 

@@ -32,6 +32,7 @@ from .duplicates import listings
 from .encoders import encoders, failures
 from .exceptions import CardiganError, DeviceLost, MissingExtra
 from .models import Embedding
+from .summary import Summary
 
 try:
     from celery import concurrency, current_task, shared_task
@@ -190,7 +191,7 @@ def _drain(embedding: type[Embedding], using: str, patience_seconds: float) -> i
     return taken
 
 
-def _log(embedding: type[Embedding], summary: encoding.Summary, using: str) -> None:
+def _log(embedding: type[Embedding], summary: Summary, using: str) -> None:
     results = summary.results
     logger.info(
         "%s: %s in %.2f s",

@@ -14,7 +14,7 @@ from PIL import Image
 from pytest_django import Settings
 
 from cardigan_reco import collection, encoding, estimates
-from cardigan_reco.encoding import Summary
+from cardigan_reco.summary import Summary
 from tests import celery  # noqa: F401  The app of the tests, before any task is sent.
 from tests.processes import RabbitServer, RedisServer
 from tests.testapp.catalogue.models import Product, ProductImage

@@ -131,3 +131,44 @@ def test_a_process_does_not_fill_with_threads(
         crew.work_through(range(20), work, threads=4, seconds=LONG)
     # Those that were running when no more could be started are left behind too.
     assert threading.active_count() - before <= 6 + 4
+
+
+def test_a_shift_is_at_work_before_it_is_waited_for(gate: threading.Event) -> None:
+    begun = threading.Event()
+
+    def work(job: Job[int]) -> str:
+        begun.set()
+        gate.wait()
+        return "done"
+
+    shift = crew.start(range(3), work, threads=2, seconds=LONG)
+    assert begun.wait(10)
+    gate.set()
+    assert shift.results() == dict.fromkeys(range(3), "done")
+
+
+def test_a_shift_that_is_ended_begins_nothing_more(gate: threading.Event) -> None:
+    tried: list[int] = []
+
+    def work(job: Job[int]) -> None:
+        tried.append(job.key)
+        gate.wait()
+
+    shift = crew.start(range(5), work, threads=1, seconds=LONG)
+    shift.end()
+    left = list(crew._left_behind)
+    gate.set()
+    for thread in left:
+        thread.join(10)
+    assert tried == [0]
+    assert shift.results() == {}
+
+
+def test_a_shift_that_finds_no_thread_says_so_to_whoever_waits_for_it(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "MAX_LEFT_BEHIND", 1)
+    crew.work_through([1], lambda job: gate.wait(), threads=1, seconds=0)
+    shift = crew.start([2], lambda job: gate.wait(), threads=1, seconds=LONG)
+    with pytest.raises(EverythingHangs, match="have not returned"):
+        shift.results()

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage
-from django.db import connection, connections, transaction
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.test import override_settings
+from pytest_django import Settings
 
-from cardigan_reco import encoding
+from cardigan_reco import encoding, queue, stopping
 from cardigan_reco.encoders.base import Encoder
 from cardigan_reco.exceptions import EncoderError
 from cardigan_reco.models import EncoderVersion, EncodingRequest
+from cardigan_reco.summary import Summary
 from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
+from tests.processes import wait_until
 from tests.testapp.catalogue.models import ProductImage
 from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
 
@@ -30,6 +35,7 @@ class Unwell(Encoder):
     """Fails on one colour: NaN for green, an exception for blue. Counts its pictures."""
 
     encoded = 0
+    fitted = 0
     while_encoding: Any = None
 
     @property
@@ -39,6 +45,10 @@ class Unwell(Encoder):
     @property
     def fingerprint(self) -> str:
         return "unwell"
+
+    def fit(self, image: Any) -> Any:
+        Unwell.fitted += 1
+        return image
 
     def vectors(self, images: Any) -> Any:
         Unwell.encoded += len(images)
@@ -61,7 +71,7 @@ class Absent(Unwell):
 
 @pytest.fixture
 def unwell() -> Iterator[None]:
-    Unwell.encoded, Unwell.while_encoding = 0, None
+    Unwell.encoded, Unwell.fitted, Unwell.while_encoding = 0, 0, None
     with override_settings(
         CARDIGAN_RECO={"ENCODERS": {"default": {"BACKEND": "tests.test_encoding.Unwell"}}}
     ):
@@ -275,3 +285,160 @@ class TestEncoderTrouble:
         assert summary.retried == 1
         EncodingRequest.objects.update(available_at="2000-01-01T00:00Z")
         assert encode_all().encoded == 1
+
+
+def draining(**options: Any) -> Iterator[Summary]:
+    return encoding.drain(PosterEmbedding, using="default", **{"batch_size": 2, **options})
+
+
+def requests() -> list[tuple[str, int]]:
+    return list(EncodingRequest.objects.order_by("id").values_list("state", "attempts"))
+
+
+@pytest.mark.usefixtures("unwell")
+class TestNextBatch:
+    """It is claimed, and decoded, before the one that is encoded is written."""
+
+    LEASED, WAITING = ("leased", 1), ("waiting", 0)
+
+    def test_is_decoded_while_the_summary_is_looked_at(self) -> None:
+        for title in "ABCD":
+            poster(title)
+        summaries = draining()
+        assert next(summaries).encoded == 2
+        assert requests() == [self.LEASED] * 2
+        wait_until(lambda: Unwell.fitted == 4, "the next two are decoded")
+        assert Unwell.encoded == 2
+        assert [summary.encoded for summary in summaries] == [2]
+        assert requests() == []
+
+    def test_is_given_back_when_nobody_wants_it(self) -> None:
+        for title in "ABCDE":
+            poster(title)
+        summaries = draining()
+        next(summaries)
+        summaries.close()  # type: ignore[attr-defined]
+        assert requests() == [self.WAITING] * 3
+
+    def test_is_given_back_when_its_summary_is_too_much_for_the_caller(self) -> None:
+        for title in "ABCDE":
+            poster(title)
+        with pytest.raises(ZeroDivisionError):
+            for _summary in draining():
+                1 / 0  # noqa: B018
+        assert requests() == [self.WAITING] * 3
+
+    def test_is_given_back_when_the_process_is_asked_to_stop(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stopping, "_asked", bytearray(1))
+        for title in "ABCDE":
+            poster(title)
+        summaries = draining()
+        next(summaries)
+        stopping.ask()
+        assert list(summaries) == []
+        assert requests() == [self.WAITING] * 3
+
+    def test_is_none_for_a_process_that_is_asked_to_stop_while_it_encodes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stopping, "_asked", bytearray(1))
+        Unwell.while_encoding = stopping.ask
+        for title in "ABCDE":
+            poster(title)
+        assert [summary.encoded for summary in draining()] == [2]
+        assert requests() == [self.WAITING] * 3
+
+    def test_is_none_once_the_time_is_over(self) -> None:
+        for title in "ABCDE":
+            poster(title)
+        assert [summary.encoded for summary in draining(ends_at=0)] == [2]
+        assert requests() == [self.WAITING] * 3
+
+    def test_is_within_the_limit(self) -> None:
+        for title in "ABCDE":
+            poster(title)
+        summaries = draining(limit=3)
+        next(summaries)
+        assert requests() == [self.LEASED, self.WAITING, self.WAITING]
+        assert [summary.encoded for summary in summaries] == [1]
+
+    def test_is_none_beside_a_picture_whose_worker_was_lost(self) -> None:
+        """Which a crash of the next batch's decoder would charge."""
+        for title in "ABC":
+            poster(title)
+        lost = queue.claim(PosterEmbedding, limit=1, using="default")
+        queue.abandon(lost, "", using="default")
+        summaries = draining(batch_size=1)
+        next(summaries)
+        assert requests() == [self.WAITING] * 2
+        next(summaries)
+        assert requests() == [self.LEASED]
+
+    def test_alone_is_charged_for_its_error(self) -> None:
+        for title, colour in [("A", RED), ("B", RED), ("C", RED), ("D", BLUE), ("E", RED)]:
+            poster(title, jpeg(colour))
+        with pytest.raises(RuntimeError, match="device lost"):
+            list(draining())
+        assert PosterEmbedding.objects.count() == 2
+        assert requests() == [self.LEASED, self.LEASED, self.WAITING]
+
+    @pytest.mark.parametrize(
+        ("code", "error", "expected"),
+        [
+            ("check_violation", IntegrityError, [LEASED, LEASED, WAITING, WAITING, WAITING]),
+            ("disk_full", OperationalError, [WAITING] * 5),
+        ],
+    )
+    def test_is_not_to_blame_for_what_is_not_written(
+        self, code: str, error: type[Exception], expected: list[tuple[str, int]]
+    ) -> None:
+        for title in "ABCDE":
+            poster(title)
+        with refusing(code), pytest.raises(error):
+            list(draining())
+        assert requests() == expected
+
+    def test_is_tried_anew_when_half_its_lease_is_over(self, settings: Settings) -> None:
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "LEASE_SECONDS": 4}
+        for title in "ABCD":
+            poster(title)
+        summaries = draining()
+        next(summaries)
+        time.sleep(2.1)
+        summary = next(summaries)
+        assert (summary.retried, summary.encoded) == (2, 0)
+        assert Unwell.encoded == 2
+        assert sum(summary.encoded for summary in summaries) == 2
+        assert requests() == []
+
+    def test_that_cannot_be_begun_charges_nobody(self, settings: Settings) -> None:
+        def reconfigure() -> None:
+            settings.CARDIGAN_RECO = {"ENCODERS": {"default": {"BACKEND": "nowhere.Encoder"}}}
+
+        Unwell.while_encoding = reconfigure
+        for title in "ABCDE":
+            poster(title)
+        with pytest.raises(ImproperlyConfigured, match="nowhere"):
+            list(draining())
+        assert requests() == [self.WAITING] * 5
+
+
+@contextmanager
+def refusing(code: str) -> Iterator[None]:
+    """Lets the database refuse each vector with an error of that code."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            f"RAISE EXCEPTION 'refused' USING ERRCODE = '{code}'; END $$"
+        )
+        cursor.execute(
+            f"CREATE TRIGGER refuse BEFORE INSERT ON {PosterEmbedding._meta.db_table} "
+            "EXECUTE FUNCTION refuse()"
+        )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION refuse CASCADE")

@@ -207,7 +207,7 @@ class TestEncoding:
             file.write(b"no picture")
         with request_ids.carrying(ID):
             tasks.encode_pending()
-        (failure,) = [one for one in caught.records if one.name == "cardigan_reco.encoding"]
+        (failure,) = [one for one in caught.records if one.name == "cardigan_reco.writing"]
         (batch,) = [one for one in caught.records if one.name == "cardigan_reco.tasks"]
         assert failure.levelno == logging.WARNING
         assert failure.getMessage().startswith(f"{LABEL} {broken.pk} is given up as bad_image: ")

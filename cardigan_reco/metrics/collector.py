@@ -116,7 +116,7 @@ class _Families:
         )
         self.batches = HistogramMetricFamily(
             "cardigan_batch_seconds",
-            "How long batches take, from the claim to the commit.",
+            "How long batches take, from the claim or the batch before to the commit.",
             labels=place,
         )
 

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from cardigan_reco import collection as collections
 from cardigan_reco import conf, database, doorbell, duplicates, encoding, queue, stopping, sweep
-from cardigan_reco.encoding import Summary
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.management.comparing import followed
 from cardigan_reco.models import Embedding
+from cardigan_reco.summary import Summary
 from cardigan_reco.sweep import Kind, Swept
 
 MANY = 1000

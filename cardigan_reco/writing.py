@@ -1,0 +1,123 @@
+"""Writing: what came of a batch, to the vectors' table and to the queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from django.db import connections, transaction
+from numpy.typing import NDArray
+
+from . import conf, queue
+from .models import Embedding, EncoderVersion
+from .preparation import Picture, Preparation, Refusal, Skipped, Trouble
+from .queue import Claim, Failure
+from .summary import Summary
+
+KEY = ["source"]
+WRITTEN = ["vector", "digest", "encoder_version", "encoded_at"]
+
+logger = logging.getLogger(__name__)
+
+
+def write(
+    embedding: type[Embedding],
+    prepared: Mapping[Claim, Preparation],
+    vectors: Mapping[Claim, NDArray[np.float32]],
+    version: EncoderVersion,
+    using: str,
+) -> Summary:
+    """Stores the results of the claims that still hold, in one short transaction."""
+    claims = list(prepared)
+    keys = {claim: pk for pk, claim in queue.source_pks(embedding, claims).items()}
+    max_attempts = conf.current().max_attempts
+    summary = Summary()
+    rows: list[Embedding] = []
+    without_vector: list[Any] = []
+    settled: list[int] = []
+    with transaction.atomic(using=using):
+        held = queue.lock(claims, using=using)
+        present = _lock_sources(embedding, [keys[c] for c in claims if c.id in held], using)
+        for claim in claims:
+            if claim.id not in held:
+                summary.outdated += 1
+                continue
+            match prepared[claim]:
+                case Picture() if keys[claim] not in present:
+                    # Deleted, or locked by the shop: the next look tells.
+                    summary.retried += 1
+                    queue.yield_to_shop(claim, using=using)
+                    continue
+                case Picture(digest=digest):
+                    summary.encoded += 1
+                    summary.sources.append(keys[claim])
+                    values = {"pk": keys[claim], "vector": vectors[claim], "digest": digest}
+                    rows.append(embedding(**values, encoder_version=version))
+                case Skipped.UNCHANGED:
+                    summary.skipped += 1
+                case Skipped.NO_PICTURE:
+                    summary.removed += 1
+                    without_vector.append(keys[claim])
+                case Trouble(reason):
+                    summary.retried += 1
+                    queue.postpone(claim, reason, charged=False, using=using)
+                    continue
+                case Refusal(_, reason, may_pass=True) if claim.attempts < max_attempts:
+                    summary.retried += 1
+                    queue.postpone(claim, reason, charged=True, using=using)
+                    continue
+                case Refusal(failure, reason):
+                    summary.failed[failure] += 1
+                    without_vector.append(keys[claim])
+                    queue.fail(claim, failure, reason, using=using)
+                    _log_failure(embedding, claim, failure, reason, using)
+                    continue
+                case Skipped.GONE:
+                    summary.outdated += 1
+            settled.append(claim.id)
+        embedding._base_manager.using(using).bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=KEY,
+            update_fields=WRITTEN,
+        )
+        embedding._base_manager.using(using).filter(pk__in=without_vector).delete()
+        queue.settle(settled, using=using)
+    return summary
+
+
+def _log_failure(
+    embedding: type[Embedding], claim: Claim, failure: Failure, reason: str, using: str
+) -> None:
+    logger.warning(
+        "%s %s is given up as %s: %s",
+        embedding._meta.label_lower,
+        claim.source_pk,
+        failure,
+        reason,
+        extra={
+            "collection": embedding._meta.label_lower,
+            "database": using,
+            "source_pk": claim.source_pk,
+            "state": str(failure),
+            "attempts": claim.attempts,
+        },
+    )
+
+
+def _lock_sources(embedding: type[Embedding], pks: Sequence[Any], using: str) -> set[Any]:
+    """Keeps sources from being deleted until the transaction ends; returns those that are there.
+
+    FOR KEY SHARE lets the shop's saves pass, and SKIP LOCKED never waits for its deletions.
+    """
+    if not pks:
+        return set()
+    source = embedding.source_model()
+    rows = source._base_manager.using(using).filter(pk__in=pks).values_list("pk")
+    sql, parameters = rows.query.sql_with_params()
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"{sql} FOR KEY SHARE SKIP LOCKED", parameters)
+        key = source._meta.pk
+        return {key.to_python(row[0]) for row in cursor.fetchall()}
