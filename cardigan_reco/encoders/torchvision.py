@@ -111,6 +111,16 @@ class TorchvisionEncoder(NetworkEncoder):
             ) from error
         return trunk.network
 
+    def fit(self, image: Image.Image) -> Image.Image:
+        transform = self._description()[1].transform
+        size = getattr(transform, "resize_size", None)
+        if size is None:
+            return image
+        functional = import_torchvision(type(self).__name__).transforms.functional
+        options = {name: getattr(transform, name) for name in ("interpolation", "antialias")}
+        fitted: Image.Image = functional.resize(image, size, **options)
+        return fitted
+
     def prepare(self, images: Sequence[Image.Image]) -> Tensor:
         import torch
 
