@@ -4,6 +4,7 @@ TORCH = ["torch>=2.10", "torchvision>=0.25", "safetensors>=0.5"]
 CELERY = ["celery>=5.4"]
 DRF = ["djangorestframework>=3.16"]
 TRAIN = [*TORCH, "pytorch-metric-learning>=2.8"]
+TENSORBOARD = ["tensorboard>=2.18"]
 METRICS = ["prometheus-client>=0.21"]
 DUPLICATES = ["opencv-python-headless>=4.10", "rapidfuzz>=3.10"]
 BENCHMARKS = [
@@ -67,12 +68,14 @@ setup(
         "celery": CELERY,
         "drf": DRF,
         "train": TRAIN,
+        "tensorboard": TENSORBOARD,
         "duplicates": DUPLICATES,
         "metrics": METRICS,
         "embedded": EMBEDDED,
         "benchmarks": BENCHMARKS,
         "dev": [
             *TRAIN,
+            *TENSORBOARD,
             *CELERY,
             *DRF,
             *DUPLICATES,

@@ -6,6 +6,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import connections
+from django.db.models import Case, When
 
 from cardigan_reco import collection, conf
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState, Embedding
@@ -46,6 +47,19 @@ def distinct(
             taken.add(own)
             kept.append(pk)
     return kept
+
+
+def confirmed(embedding: type[Embedding], *, using: str) -> dict[str, str]:
+    """Returns for each listing that was ever confirmed as a double one that stands for all that are
+    one thing with it, as `distinct()` has it: keys as text. Neither need be there any more.
+    """
+    pairs = DuplicatePair.objects.using(using).filter(
+        collection=listings.collection_of(embedding), state__in=SETTLED
+    )
+    settled_group = Case(When(group__state__in=SETTLED, then="group_id"))
+    rows = pairs.order_by("pk").values_list("first_pk", "second_pk", settled_group)
+    found = _families(_links(rows.iterator()))
+    return {pk: str(one) for pk, one in found.items() if isinstance(pk, str)}
 
 
 def _settled(collection: str, pks: list[str], using: str) -> list[tuple[str, str, int | None]]:

@@ -98,15 +98,20 @@ def triplets_from_csv(file: Path, pictures: Path) -> Triplets:
     )
 
 
-def from_collection(embedding: type[Embedding]) -> list[Example]:
-    """Returns the pictures of a collection; those of one item are mates."""
+def from_collection(embedding: type[Embedding], doubles: Mapping[str, str]) -> list[Example]:
+    """Returns the pictures of a collection; those of one item are mates.
+
+    `doubles`: item -> the one that stands for all that are the same thing, keys as text. What was
+    listed twice is one item here: else a double would be learned as a wrong neighbour.
+    """
     field = embedding.item_field
     found = []
     for source in embedding.source_model()._default_manager.order_by("pk").iterator():
         file = getattr(source, embedding.image_field)
         if file:
-            item = getattr(source, f"{field}_id") if field else source.pk
-            found.append(Example(partial(_stored, file), file.name, item=str(item)))
+            item = str(getattr(source, f"{field}_id") if field else source.pk)
+            item = doubles.get(item, item)
+            found.append(Example(partial(_stored, file), file.name, item=item))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 FILE = "log.jsonl"
@@ -31,8 +31,7 @@ class History:
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self._on_scalars is not None:
-            numbers = {name: value for name, value in values.items() if isinstance(value, float)}
-            self._on_scalars(step, numbers)
+            self._on_scalars(step, dict(_numbers(values)))
 
     def resume(self, lines: list[dict[str, object]]) -> None:
         """Goes back to these lines; later ones of the file will be written again."""
@@ -40,3 +39,12 @@ class History:
         if self._file is not None:
             text = "".join(json.dumps(line) + "\n" for line in lines)
             self._file.write_text(text, encoding="utf-8")
+
+
+def _numbers(values: Mapping[str, object]) -> Iterator[tuple[str, float]]:
+    """Yields a line's numbers; those of a dict below its name."""
+    for name, value in values.items():
+        if isinstance(value, float):
+            yield name, value
+        elif isinstance(value, Mapping):
+            yield from ((f"{name}/{key}", number) for key, number in _numbers(value))

@@ -74,6 +74,8 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
             device = torch.device("cuda", group.local_rank)
             torch.cuda.set_device(device)
         network = _network(recipe, setting.start_from)
+        writes = setting.tensorboard and group.leads
+        on_scalars = scalars.writer(setting.folder) if writes else None
         pictures = group.agree(lambda: _decode(examples, recipe, setting))
         trainer = Trainer(
             recipe,
@@ -88,9 +90,7 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
             run=_description(recipe, examples, setting),
             progress=setting.progress,
             checkpoint_minutes=setting.checkpoint_minutes,
-            on_scalars=scalars.writer(setting.folder)
-            if setting.tensorboard and group.leads
-            else None,
+            on_scalars=on_scalars,
         )
         result = trainer.run()
         if group.leads:

@@ -16,7 +16,7 @@ def writer(folder: Path) -> Callable[[int, dict[str, float]], None]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
-        raise MissingExtra("--tensorboard", "train") from error
+        raise MissingExtra("--tensorboard", "tensorboard") from error
     events = SummaryWriter(str(folder / "tensorboard"))
 
     def add(step: int, numbers: dict[str, float]) -> None:

@@ -15,8 +15,13 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from cardigan_reco.duplicates import families
 from cardigan_reco.encoders import bundle
+from cardigan_reco.models import DuplicateState
+from cardigan_reco.training.examples import from_collection
 from tests.conftest import BLUE, GREEN, RED, AddProduct
+from tests.duplicates.rows import pair
+from tests.testapp.models import ProductImageEmbedding
 from tests.training import shapes
 
 ROOT = Path(__file__).parent.parent.parent
@@ -151,6 +156,23 @@ def test_a_collection_is_measured_by_its_items(
     assert (tmp_path / "sheet.html").read_text().count('class="row"') == 5
     same = measured(tmp_path, "default", collection="testapp.ProductImageEmbedding")
     assert list(same.values()) == list(found.values())
+
+
+@pytest.mark.parametrize("state", DuplicateState)
+def test_listings_that_were_confirmed_as_one_thing_are_one_item(
+    db, silent_doorbell, add_product: AddProduct, tmp_path, state: DuplicateState
+):
+    mug, beaker, cup = (add_product(title, RED) for title in ("mug", "beaker", "cup"))
+    add_product("bowl", BLUE)
+    pair(mug, beaker, state=state)
+    pair(beaker, cup, state=state)
+    found = measured(tmp_path, "default", collection="similar")
+    one_thing = state in (DuplicateState.CONFIRMED, DuplicateState.MERGED)
+    assert ("same group R@1" in found["similar"]["default"]) == one_thing
+    doubles = families.confirmed(ProductImageEmbedding, using="default")
+    items = [one.item for one in from_collection(ProductImageEmbedding, doubles)]
+    assert len(items) == 4
+    assert len(set(items)) == (2 if one_thing else 4)
 
 
 @pytest.mark.usefixtures("two_encoders")

@@ -244,3 +244,36 @@ def test_another_runs_checkpoint_is_refused(data, tmp_path):
     train(tmp_path, data, "--column", "shape", "--epochs", "1")
     with pytest.raises(CommandError, match=r"comes from a run with another epochs, seed\."):
         train(tmp_path, data, "--column", "shape", "--epochs", "2", "--seed", "5")
+
+
+def test_tensorboard_gets_the_numbers_of_the_log(data, tmp_path):
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    lines = train(tmp_path, data, "--column", "shape", "--epochs", "2", "--tensorboard")
+    written = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    for name in figures(lines)[0]:
+        of_epochs = [epoch[name] for epoch in figures(lines)]
+        assert [one.value for one in written.Scalars(f"figures/{name}")] == pytest.approx(of_epochs)
+
+
+def test_without_tensorboard_it_says_what_to_install_before_it_decodes(data, tmp_path):
+    arguments = command(tmp_path, data, "--column", "shape", "--tensorboard")
+    program = (
+        "import sys; sys.modules['tensorboard'] = None\n"
+        "from django.core.management import execute_from_command_line\n"
+        f"execute_from_command_line({arguments})"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "--tensorboard needs more packages: pip install 'cardigan-reco[tensorboard]'" in (
+        ended.stderr
+    )
+    assert list(tmp_path.glob("*.npy")) == []

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
+from django.db import router
 from numpy.typing import NDArray
 
 from cardigan_reco import collection as collections
 from cardigan_reco import images
+from cardigan_reco.duplicates import families
 from cardigan_reco.encoders import Encoder, encoders
 from cardigan_reco.encoders.torch import TorchEncoder
 from cardigan_reco.exceptions import CardiganError
@@ -113,9 +115,11 @@ def _encoder(name: str) -> Encoder:
 
 def _of_collection(name: str) -> Trial:
     try:
-        found = examples.from_collection(collections.named(name))
+        embedding = collections.named(name)
     except LookupError as error:
         raise CommandError(error.args[0]) from error
+    doubles = families.confirmed(embedding, using=router.db_for_read(embedding))
+    found = examples.from_collection(embedding, doubles)
     if not found:
         raise CommandError(f"The collection {name} has no pictures.")
     return Trial(name, found)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import router
 
 from cardigan_reco import collection as collections
+from cardigan_reco.duplicates import families
 from cardigan_reco.encoders import bundle
 from cardigan_reco.exceptions import CardiganError, MissingExtra
 
@@ -159,9 +161,11 @@ class Command(BaseCommand):
             raise CommandError("Give either --data CSV or --collection, what to learn from.")
         if file is None:
             try:
-                return examples.from_collection(collections.named(purpose))
+                embedding = collections.named(purpose)
             except LookupError as error:
                 raise CommandError(error.args[0]) from error
+            doubles = families.confirmed(embedding, using=router.db_for_read(embedding))
+            return examples.from_collection(embedding, doubles)
         pictures = options["pictures"] or file.parent
         if examples.is_triplets(file):
             return examples.triplets_from_csv(file, pictures)
