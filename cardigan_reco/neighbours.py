@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
 EF_PER_ITEM = 3
 """The least hnsw.ef_search for each wanted item."""
-PICTURES_PER_ITEM, MAX_PICTURES_PER_ITEM = 4, 8
+PICTURES_PER_ITEM, MAX_PICTURES_PER_ITEM = 4.0, 8.0
 """Rows that are asked of the index for each wanted item, since an item may have many pictures: as
 long as it isn't known how many they have, and at most."""
+SPARE = 1.5
+"""Times as many as items have on the average, as some of those that are near have more."""
 LEAST_SHARE = 0.25
 """Of filters that leave less, hnsw.ef_search grows no further: the index goes on by itself."""
 AGAIN = 4
@@ -150,7 +152,7 @@ def _search(
     most = conf.current().exact_rows
     if expected > min(FEW_ROWS, most):
         pictures, items = estimates.totals(embedding, using)
-        count = limit * _pictures_per_item(pictures, items)
+        count = math.ceil(limit * _pictures_per_item(pictures, items))
         # Until it has found so many, the index passes the more, the fewer of the table are allowed.
         if expected > most or expected**2 > PASSED_COST * count * pictures:
             ef = ef_search(limit, min(1.0, expected / pictures) if pictures > 0 else 1.0)
@@ -163,11 +165,11 @@ def _search(
     return _exactly(ask, allowed, query, limit)
 
 
-def _pictures_per_item(pictures: float, items: float) -> int:
-    """Returns one more than items have on the average."""
+def _pictures_per_item(pictures: float, items: float) -> float:
+    """Returns somewhat more than items have on the average."""
     if pictures < 1 or items < 1:  # Never analysed.
         return PICTURES_PER_ITEM
-    return min(1 + math.ceil(pictures / items), MAX_PICTURES_PER_ITEM)
+    return min(SPARE * max(1.0, pictures / items), MAX_PICTURES_PER_ITEM)
 
 
 def _by_index(
