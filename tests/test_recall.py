@@ -294,7 +294,8 @@ class TestLow:
         assert "To do" not in check("--queries=20", "--floor=0.01")
 
     def test_searches_that_take_too_long(self, stored: vectors.Vectors, settings: Settings) -> None:
-        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH_TIMEOUT_SECONDS": 0.001}
+        slow = {"EF_SEARCH": 1000, "SEARCH_TIMEOUT_SECONDS": 0.001}
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, **slow}
         execute("SET max_parallel_workers_per_gather = 0")
         output = io.StringIO()
         with pytest.raises(CommandError, match="recall is below"):
