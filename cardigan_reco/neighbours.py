@@ -1,24 +1,22 @@
 """The one search: nearest pictures of the allowed items, by index or exactly.
 
-It owns the transaction and PostgreSQL's settings. Stored vectors are read inside the statement;
-only that of a new picture travels.
+Stored vectors are read inside the statement; only that of a new picture travels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import connections
 from django.db.models import Model, QuerySet
 
 from . import conf, estimates
+from .asking import Ask, asking
 from .fields import as_text
 from .models import Embedding, EncoderVersion
 from .querysets import EmbeddingQuerySet
@@ -123,7 +121,7 @@ def nearest(
         f"WHERE item IN ({keys})",
         parameters,
     )
-    with _asking(using) as ask:
+    with asking(using) as ask:
         matches = _search(ask, embedding, allowed, query, wanted, using)
     return [match for match in matches if match.item_pk not in unwanted][:limit]
 
@@ -134,10 +132,6 @@ def ef_search(limit: int, share: float = 1.0) -> int:
     """
     wanted = max(conf.current().ef_search, limit * EF_PER_ITEM) / max(share, LEAST_SHARE)
     return min(round(wanted), MAX_EF_SEARCH)
-
-
-Ask = Callable[[str, Sequence[Any], int], list[tuple[Any, ...]]]
-"""Returns the rows of a statement, with its parameters, under an hnsw.ef_search."""
 
 
 def _search(
@@ -237,69 +231,3 @@ def _compile(rows: QuerySet[Any], using: str) -> tuple[str, Sequence[Any]]:
 def _keys(candidates: QuerySet[Any]) -> QuerySet[Any]:
     keys = candidates.values("pk")
     return keys if candidates.query.is_sliced else keys.order_by()
-
-
-@contextmanager
-def _asking(using: str) -> Iterator[Ask]:
-    """Yields what asks PostgreSQL with a search's settings, which hold for nothing else.
-
-    Where the driver allows it, they travel with the statement, in one message: PostgreSQL makes a
-    transaction of that. Otherwise a transaction is opened; inside one that is open already, the
-    settings are put back after the block.
-    """
-    connection = connections[using]
-    if not connection.in_atomic_block and _takes_two_statements(connection):
-        with connection.cursor() as cursor:
-
-            def ask_at_once(sql: str, parameters: Sequence[Any], ef: int) -> list[tuple[Any, ...]]:
-                setting, values = _setting(_wanted(ef))
-                cursor.execute(f"{setting}; {sql}", [*values, *parameters])
-                cursor.nextset()
-                return list(cursor.fetchall())
-
-            yield ask_at_once
-        return
-    nested = connection.in_atomic_block
-    with transaction.atomic(using=using), connection.cursor() as cursor:
-
-        def ask(sql: str, parameters: Sequence[Any], ef: int) -> list[tuple[Any, ...]]:
-            cursor.execute(*_setting(_wanted(ef)))
-            cursor.execute(sql, parameters)
-            return list(cursor.fetchall())
-
-        previous = _current(cursor, _wanted(0)) if nested else {}
-        yield ask
-        if nested:
-            cursor.execute(*_setting(previous))
-
-
-def _wanted(ef: int) -> dict[str, str]:
-    return {
-        "hnsw.ef_search": str(ef),
-        "hnsw.iterative_scan": "relaxed_order",
-        "statement_timeout": str(int(conf.current().search_timeout_seconds * 1000)),
-    }
-
-
-def _takes_two_statements(connection: BaseDatabaseWrapper) -> bool:
-    bound_by_server = connection.settings_dict["OPTIONS"].get("server_side_binding")
-    return connection.get_autocommit() and not bound_by_server
-
-
-# The cast loads pgvector, without which its settings are unknown to a new connection.
-_LOAD = "SELECT '[1]'::vector, "
-
-
-def _current(cursor: Any, names: Iterable[str]) -> dict[str, str]:
-    names = list(names)
-    cursor.execute(_LOAD + ", ".join(["current_setting(%s)"] * len(names)), names)
-    _vector, *values = cursor.fetchone()
-    return dict(zip(names, values, strict=True))
-
-
-def _setting(values: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Returns the statement, and its parameters, that sets these until the transaction ends."""
-    return (
-        _LOAD + ", ".join(["set_config(%s, %s, true)"] * len(values)),
-        [part for pair in values.items() for part in pair],
-    )

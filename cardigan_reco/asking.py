@@ -1,0 +1,81 @@
+"""Asking PostgreSQL with a search's settings, which hold for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from . import conf
+
+Ask = Callable[[str, Sequence[Any], int], list[tuple[Any, ...]]]
+"""Returns the rows of a statement, with its parameters, under an hnsw.ef_search."""
+
+
+@contextmanager
+def asking(using: str) -> Iterator[Ask]:
+    """Yields what asks PostgreSQL with a search's settings, which hold for nothing else.
+
+    Where the driver allows it, they travel with the statement, in one message: PostgreSQL makes a
+    transaction of that. Otherwise a transaction is opened; inside one that is open already, the
+    settings are put back after the block.
+    """
+    connection = connections[using]
+    if not connection.in_atomic_block and _takes_two_statements(connection):
+        with connection.cursor() as cursor:
+
+            def ask_at_once(sql: str, parameters: Sequence[Any], ef: int) -> list[tuple[Any, ...]]:
+                setting, values = _setting(_wanted(ef))
+                cursor.execute(f"{setting}; {sql}", [*values, *parameters])
+                cursor.nextset()
+                return list(cursor.fetchall())
+
+            yield ask_at_once
+        return
+    nested = connection.in_atomic_block
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+
+        def ask(sql: str, parameters: Sequence[Any], ef: int) -> list[tuple[Any, ...]]:
+            cursor.execute(*_setting(_wanted(ef)))
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
+
+        previous = _current(cursor, _wanted(0)) if nested else {}
+        yield ask
+        if nested:
+            cursor.execute(*_setting(previous))
+
+
+def _wanted(ef: int) -> dict[str, str]:
+    return {
+        "hnsw.ef_search": str(ef),
+        "hnsw.iterative_scan": "relaxed_order",
+        "statement_timeout": str(int(conf.current().search_timeout_seconds * 1000)),
+    }
+
+
+def _takes_two_statements(connection: BaseDatabaseWrapper) -> bool:
+    bound_by_server = connection.settings_dict["OPTIONS"].get("server_side_binding")
+    return connection.get_autocommit() and not bound_by_server
+
+
+# The cast loads pgvector, without which its settings are unknown to a new connection.
+_LOAD = "SELECT '[1]'::vector, "
+
+
+def _current(cursor: Any, names: Iterable[str]) -> dict[str, str]:
+    names = list(names)
+    cursor.execute(_LOAD + ", ".join(["current_setting(%s)"] * len(names)), names)
+    _vector, *values = cursor.fetchone()
+    return dict(zip(names, values, strict=True))
+
+
+def _setting(values: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Returns the statement, and its parameters, that sets these until the transaction ends."""
+    return (
+        _LOAD + ", ".join(["set_config(%s, %s, true)"] * len(values)),
+        [part for pair in values.items() for part in pair],
+    )
