@@ -127,7 +127,8 @@ def churn(vectors: synthetic.Vectors, rows: int) -> None:
         stop = min(start + BATCH, half)
         with transaction.atomic():
             delete(keys[start:stop])
-            synthetic.fill(vectors[start:stop], first=rows + 1 + start)
+        # It copies through a connection of its own, which sees what is committed.
+        synthetic.fill(vectors[start:stop], first=rows + 1 + start)
     for start in range(half, len(vectors), BATCH):
         with transaction.atomic():
             replace(keys[start : start + BATCH], vectors[start : start + BATCH])
