@@ -85,6 +85,7 @@ def test_the_shelf_is_seen_and_leads_on(page: Page, product_page: str) -> None:
 def test_from_the_start_to_a_neighbour_on_the_shelf(page: Page, product_page: str) -> None:
     page.goto(site(product_page))
     page.get_by_role("region", name="Categories").get_by_role("link").first.click()
+    page.wait_for_url(re.compile("/category/"))
     if not page.get_by_role("button", name="Show products").is_visible():
         page.locator("summary", has_text="Filters").click()
     page.get_by_label("In stock only").check()
@@ -97,7 +98,7 @@ def test_from_the_start_to_a_neighbour_on_the_shelf(page: Page, product_page: st
     assert page.url.endswith("?stock=1&sort=-price")
     assert fits(page)
     page.locator("a.card").first.click()
-    assert "/product/" in page.url
+    page.wait_for_url(re.compile("/product/"))
     neighbour = page.get_by_role("region", name="Similar products").get_by_role("link").first
     name = neighbour.get_by_role("img").get_attribute("alt")
     neighbour.click()
