@@ -33,6 +33,12 @@ os.environ.setdefault(
     json.dumps(
         {
             "ALLOWED_HOSTS": ["127.0.0.1"],
+            "CACHES": {
+                "default": {
+                    "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+                    "OPTIONS": {"MAX_ENTRIES": 100_000},
+                }
+            },
             "CARDIGAN_RECO": {
                 "ENCODERS": {
                     "default": {

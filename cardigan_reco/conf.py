@@ -99,6 +99,10 @@ class Settings:
     """Candidates that an HNSW search keeps; more raises recall and time."""
     exact_rows: int = 12_000
     """Filters that leave so many pictures at most, and few of all, are searched without index."""
+    shelf_cache: str | None = None
+    """The alias in CACHES that keeps what is near an item; None: each shelf is searched."""
+    shelf_seconds: float = 0.0
+    """How long a shelf in the cache may do without vectors that were written since."""
     search_timeout_seconds: float = 2.0
     """Time after which PostgreSQL cancels a search."""
     search: Mapping[str, Any] = field(default_factory=dict)
@@ -167,7 +171,7 @@ def _read() -> Settings:
 
 @receiver(setting_changed)
 def _reread(*, setting: str, **kwargs: object) -> None:
-    if setting == SETTING:
+    if setting in (SETTING, "CACHES"):
         _read.cache_clear()
 
 
@@ -189,6 +193,10 @@ def _period(value: object) -> str | None:
     return "a number of seconds above 0"
 
 
+def _delay(value: object) -> str | None:
+    return None if value == 0 and not isinstance(value, bool) else _period(value) and "0, or more"
+
+
 def _seconds(value: object) -> str | None:
     # PostgreSQL's clock ticks in milliseconds, and takes 0 for no limit at all.
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0.001 <= value <= 3600:
@@ -207,6 +215,12 @@ def _up_to(limit: int) -> Callable[[object], str | None]:
 
 def _name(value: object) -> str | None:
     return None if isinstance(value, str) and value else "a name that is not empty"
+
+
+def _alias(value: object) -> str | None:
+    if value is None or value in django_settings.CACHES:
+        return None
+    return f"None, or an alias in CACHES, which has: {', '.join(django_settings.CACHES)}"
 
 
 def _encoders(value: object) -> str | None:
@@ -312,6 +326,8 @@ _RULES: dict[str, Callable[[object], str | None]] = {
     "MAX_IMAGE_PIXELS": _positive,
     "EF_SEARCH": _up_to(1000),
     "EXACT_ROWS": _positive,
+    "SHELF_CACHE": _alias,
+    "SHELF_SECONDS": _delay,
     "SEARCH_TIMEOUT_SECONDS": _seconds,
     "SEARCH": _dict_of(_SEARCH_RULES),
     "DUPLICATES": _duplicates,

@@ -69,7 +69,7 @@ def _stored(
 ) -> Query:
     value = model._meta.pk.get_db_prep_value(pk, connections[using])
     return Query(
-        f"SELECT vector, version FROM {_pictured(embedding, using)} WHERE {column} = %s", [value]
+        f"SELECT vector, version FROM {pictured(embedding, using)} WHERE {column} = %s", [value]
     )
 
 
@@ -117,7 +117,7 @@ def nearest(
     except EmptyResultSet:  # candidates.none() and the like have no SQL.
         return []
     allowed = Query(
-        f"SELECT item, source, version, vector FROM {_pictured(embedding, using)} "
+        f"SELECT item, source, version, vector FROM {pictured(embedding, using)} "
         f"WHERE item IN ({keys})",
         parameters,
     )
@@ -212,7 +212,7 @@ def _best(
 
 
 @cache
-def _pictured(embedding: type[Embedding], using: str) -> str:
+def pictured(embedding: type[Embedding], using: str) -> str:
     """Returns all pictures with their items, an item of FROM; kept, since Django takes as long to
     write it as PostgreSQL to plan it.
     """

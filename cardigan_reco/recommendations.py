@@ -41,12 +41,11 @@ def similar_to(
         return []
     excluded = [pk for pk in (item.pk, pictured.pk) if pk is not None]
     within = embedding.candidates() if within is None else within
-    own = neighbours.of_item(embedding, pictured.pk, within.db)
     with metrics.search("item", embedding._meta.label_lower) as answer:
         return answer.of(
-            search.items(
+            search.around_item(
                 embedding,
-                own,
+                pictured.pk,
                 within=within,
                 excluded=excluded,
                 limit=limit,

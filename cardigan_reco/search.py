@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from . import collection as collections
-from . import metrics, neighbours, photos
+from . import conf, fetching, metrics, neighbours, photos, shelves
 from .duplicates import families
 from .images import Crop, Readable
 from .models import Embedding
@@ -61,6 +61,33 @@ def by_image(
         )
 
 
+def around_item(
+    embedding: type[Embedding],
+    pk: Any,
+    *,
+    within: QuerySet[Any],
+    excluded: Sequence[Any],
+    limit: int,
+    min_similarity: float,
+) -> list[Any]:
+    """Returns what `items()` does, around the pictures of an item; by way of the cache of shelves,
+    where there is one.
+    """
+    _check(embedding, within, limit, 0, min_similarity)
+    if conf.current().shelf_cache is not None:
+        found = _of_shelf(embedding, pk, within, excluded, limit, min_similarity)
+        if found is not None:
+            return found
+    return items(
+        embedding,
+        neighbours.of_item(embedding, pk, within.db),
+        within=within,
+        excluded=excluded,
+        limit=limit,
+        min_similarity=min_similarity,
+    )
+
+
 def items(
     embedding: type[Embedding],
     query: neighbours.Query,
@@ -110,25 +137,72 @@ def _distinct(
         wanted = limit + SPARE + 2 * (len(matches) - len(kept))
 
 
+def _of_shelf(
+    embedding: type[Embedding],
+    pk: Any,
+    within: QuerySet[Any],
+    excluded: Sequence[Any],
+    limit: int,
+    floor: float,
+) -> list[Any] | None:
+    """Returns the items by way of the cache; None where it doesn't hold, or `within` leaves too few
+    of what it has.
+    """
+    shelf = shelves.of_item(embedding, pk, limit=limit, using=within.db)
+    unwanted = set(excluded)
+    near = [
+        match
+        for match in shelf.matches
+        if match.similarity >= floor and match.item_pk not in unwanted
+    ]
+    ends = shelf.is_all or (bool(shelf.matches) and shelf.matches[-1].similarity < floor)
+    first = limit + (SPARE if families.are_known(embedding) else 0)
+    found: dict[Any, Any] = {}
+    for matches in (near[:first], near[first:]):
+        try:
+            answers = _hydrate(embedding, matches, within, must_hold=True)
+        except _Moved:
+            shelf.forget()
+            return None
+        found |= {item.pk: item for item in answers}
+        kept = families.distinct(embedding, list(found), besides=excluded, using=within.db)
+        if len(kept) >= limit:
+            return [found[pk] for pk in kept[:limit]]
+        if not ends and len(found) * len(near) < limit * first:
+            return None  # As few of the others wouldn't do.
+    return [found[pk] for pk in kept] if ends else None
+
+
+class _Moved(Exception):
+    """A picture is gone, or of another item."""
+
+
 def _hydrate(
-    embedding: type[Embedding], matches: list[neighbours.Match], within: QuerySet[Any]
+    embedding: type[Embedding],
+    matches: list[neighbours.Match],
+    within: QuerySet[Any],
+    *,
+    must_hold: bool = False,
 ) -> list[Any]:
-    """Returns the items of the matches in their order, from `within`, in two queries."""
+    """Returns the items of the matches in their order, from `within`, in two queries.
+
+    A picture that is gone, or of another item by now, takes its match with it; where matches
+    `must_hold`, it raises _Moved.
+    """
     if not matches:
         return []
     items = {item.pk: item for item in within.filter(pk__in=[match.item_pk for match in matches])}
-    if embedding.item_field is None:
-        sources = items
-    else:
-        manager = embedding.source_model()._base_manager.using(within.db)
-        sources = manager.in_bulk([match.source_pk for match in matches])
+    sources = fetching.sources(embedding, [match.source_pk for match in matches], within.db)
     answers = []
     for match in matches:
-        # Either may have gone since the search.
-        if match.item_pk in items and match.source_pk in sources:
+        source = sources.get(match.source_pk)
+        if source is None or source.item_pk != match.item_pk:
+            if must_hold:
+                raise _Moved
+        elif match.item_pk in items:
             item = items[match.item_pk]
             item.similarity = match.similarity
-            item.matched_source = sources[match.source_pk]
+            item.matched_source = item if embedding.item_field is None else source.row
             answers.append(item)
     return answers
 

@@ -10,7 +10,7 @@ import numpy as np
 from django.db import connections, transaction
 from numpy.typing import NDArray
 
-from . import conf, queue
+from . import conf, queue, revisions
 from .models import Embedding, EncoderVersion
 from .preparation import Picture, Preparation, Refusal, Skipped, Trouble
 from .queue import Claim, Failure
@@ -85,6 +85,8 @@ def write(
         )
         embedding._base_manager.using(using).filter(pk__in=without_vector).delete()
         queue.settle(settled, using=using)
+        if settled or without_vector:
+            revisions.advance(embedding, using=using)
     return summary
 
 

@@ -29,7 +29,7 @@ LAYERS = [
     ["asking", "broker", "crew", "quarantine", "stopping"],
     ["encoders", "fields", "querysets"],
     ["models", "training"],
-    ["collection", "database", "queue", "summary", "tallies"],
+    ["collection", "database", "queue", "revisions", "summary", "tallies"],
     ["backlog", "heartbeats"],
     ["metrics"],
     [
@@ -47,7 +47,7 @@ LAYERS = [
         "sweep",
         "writing",
     ],
-    ["recall", "search", "recommendations"],
+    ["fetching", "recall", "search", "shelves", "recommendations"],
     ["comparison", "doorbell", "status", "tasks"],
     ["signals"],
     ["admin", "api", "apps", "checks", "health", "management", "templatetags", "views"],

@@ -15,9 +15,10 @@ from .duplicates import (
     SharedPicture,
 )
 from .embeddings import Embedding, EncoderVersion, EncodingRequest
-from .operations import EncodingTally, WorkerHeartbeat
+from .operations import CollectionRevision, EncodingTally, WorkerHeartbeat
 
 __all__ = [
+    "CollectionRevision",
     "ComparisonVote",
     "CopyDescriptor",
     "DuplicateCheck",

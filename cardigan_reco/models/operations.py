@@ -1,4 +1,4 @@
-"""What the workers leave behind for the operator: what became of the pictures, and who was seen."""
+"""What the workers leave behind: what became of the pictures, that vectors came, who was seen."""
 
 from __future__ import annotations
 
@@ -38,6 +38,20 @@ class EncodingTally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.collection} {self.minute:%Y-%m-%d %H:%M}"
+
+
+class CollectionRevision(models.Model):
+    """How often the vectors of a collection were written; see `shelves`."""
+
+    collection = models.CharField(_("collection"), max_length=150, primary_key=True)
+    revision = models.BigIntegerField(_("revision"), default=1)
+
+    class Meta:
+        verbose_name = _("revision of a collection")
+        verbose_name_plural = _("revisions of collections")
+
+    def __str__(self) -> str:
+        return f"{self.collection} {self.revision}"
 
 
 class WorkerHeartbeat(models.Model):

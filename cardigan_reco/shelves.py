@@ -1,0 +1,138 @@
+"""Shelves: what is near an item, kept in the cache of CARDIGAN_RECO["SHELF_CACHE"].
+
+Kept are primary keys and similarities, never objects, and whatever the shop's filter: that is asked
+anew, and all that is shown is read anew. A shelf holds as long as no vector of the collection is
+written, the item has the pictures that it had, and those on the shelf are there and of the same
+items. All of that is asked of the database each time, so no cache needs to be told of a change, and
+each process may have its own. A transaction that has written something sees what others may never
+see, and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cache
+from hashlib import sha256
+from operator import attrgetter
+from typing import Any
+
+from django.core.cache import DEFAULT_CACHE_ALIAS, BaseCache, caches
+from django.db import connections
+from django.db.models import Field
+
+from . import conf, neighbours
+from .models import Embedding
+from .neighbours import Match
+from .revisions import TABLE
+
+FORMAT = 1
+"""Of what is kept, part of its key."""
+PER_WANTED, SPARE = 2, 8
+"""Matches that are kept for each wanted one, and besides: the shop's filter takes some away."""
+
+_Kept = tuple[int, float, list[Any], list[list[Any]]]
+"""The revision, the time, the keys of the item's pictures, and the columns of the matches: what any
+cache can hold, and reads faster than objects.
+"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What is near an item."""
+
+    key: str
+    matches: list[Match]
+    """Nearest first, the item itself left out."""
+    is_all: bool
+    """Whether nothing else of the collection has a picture that could be compared."""
+
+    def forget(self) -> None:
+        """Takes it out of the cache: a picture turned out to be gone, or of another item."""
+        with _trouble():
+            _cache().delete(self.key)
+
+
+def of_item(embedding: type[Embedding], pk: Any, *, limit: int, using: str) -> Shelf:
+    """Returns what is near an item, some more than `limit`: from the cache, if the item has the
+    pictures that it had, and no vector was written since or the shelf is younger than SHELF_SECONDS.
+
+    Otherwise it is searched, as well if the cache fails. Whether the pictures on it are there, and
+    of the same items, is for the caller to see.
+    """
+    count = PER_WANTED * limit + SPARE
+    key = _key(embedding, pk, count, using)
+    kept: _Kept | None = None
+    with _trouble():
+        kept = _cache().get(key)
+    revision, own, has_written = _state(embedding, pk, using)
+    now = time.time()
+    if kept is not None and _holds(kept, revision, own, now):
+        matches = list(map(Match, *kept[-1]))
+    else:
+        # The state was read before the vectors, so what is found can only be newer.
+        matches = neighbours.nearest(
+            embedding,
+            neighbours.of_item(embedding, pk, using),
+            candidates=embedding.item_model()._base_manager.using(using).all(),
+            excluded=[pk],
+            limit=count,
+            using=using,
+        )
+        if not has_written:
+            columns = [list(map(attrgetter(field.name), matches)) for field in fields(Match)]
+            with _trouble():
+                _cache().set(key, (revision, now, own, columns))
+    return Shelf(key, matches, is_all=len(matches) < count)
+
+
+def _holds(kept: _Kept, revision: int, own: list[Any], now: float) -> bool:
+    kept_revision, since, kept_own, _matches = kept
+    is_new = kept_revision == revision or 0 <= now - since < conf.current().shelf_seconds
+    return is_new and kept_own == own
+
+
+def _key(embedding: type[Embedding], pk: Any, count: int, using: str) -> str:
+    # Keys of items may be longer, or hold other letters, than memcached takes.
+    item = sha256(str(pk).encode()).hexdigest()[:32]
+    return f"cardigan_reco.{FORMAT}.{using}.{embedding._meta.label_lower}.{count}.{item}"
+
+
+def _cache() -> BaseCache:
+    return caches[conf.current().shelf_cache or DEFAULT_CACHE_ALIAS]
+
+
+@contextmanager
+def _trouble() -> Iterator[None]:
+    """Lets a shop go on whose cache is down."""
+    try:
+        yield
+    except Exception:  # Each backend has errors of its own.
+        logger.warning("The cache of shelves fails; they are searched.", exc_info=True)
+
+
+def _state(embedding: type[Embedding], pk: Any, using: str) -> tuple[int, list[Any], bool]:
+    """Returns the collection's revision, the keys of the item's pictures, and whether this
+    transaction has written anything.
+    """
+    sql, label, key = _statement(embedding, using)
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, [label, key.get_db_prep_value(pk, connections[using])])
+        revision, own, has_written = cursor.fetchone()
+    return revision, own, has_written
+
+
+@cache
+def _statement(embedding: type[Embedding], using: str) -> tuple[str, str, Field[Any, Any]]:
+    sql = f"""
+        SELECT coalesce((SELECT revision FROM {TABLE} WHERE collection = %s), 0),
+            ARRAY(SELECT source FROM {neighbours.pictured(embedding, using)}
+                WHERE item = %s ORDER BY source),
+            pg_current_xact_id_if_assigned() IS NOT NULL
+        """
+    return sql, embedding._meta.label_lower, embedding.item_model()._meta.pk
