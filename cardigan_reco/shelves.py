@@ -60,7 +60,7 @@ class Shelf:
 
 def of_item(embedding: type[Embedding], pk: Any, *, limit: int, using: str) -> Shelf:
     """Returns what is near an item, some more than `limit`: from the cache, if the item has the
-    pictures that it had, and no vector was written since or the shelf is younger than SHELF_SECONDS.
+    pictures that it had, and no vector was written since or it is younger than SHELF_SECONDS.
 
     Otherwise it is searched, as well if the cache fails. Whether the pictures on it are there, and
     of the same items, is for the caller to see.
