@@ -213,6 +213,10 @@ def _up_to(limit: int) -> Callable[[object], str | None]:
     return rule
 
 
+ef_search = _up_to(1000)
+"""Returns what a number of candidates must be, unless it is that."""
+
+
 def _name(value: object) -> str | None:
     return None if isinstance(value, str) and value else "a name that is not empty"
 
@@ -324,7 +328,7 @@ _RULES: dict[str, Callable[[object], str | None]] = {
     "POLL_SECONDS": _positive,
     "MAX_IMAGE_BYTES": _positive,
     "MAX_IMAGE_PIXELS": _positive,
-    "EF_SEARCH": _up_to(1000),
+    "EF_SEARCH": ef_search,
     "EXACT_ROWS": _positive,
     "SHELF_CACHE": _alias,
     "SHELF_SECONDS": _delay,

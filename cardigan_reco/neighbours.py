@@ -126,12 +126,17 @@ def nearest(
     return [match for match in matches if match.item_pk not in unwanted][:limit]
 
 
-def ef_search(limit: int, share: float = 1.0) -> int:
+def ef_search(embedding: type[Embedding], limit: int, share: float = 1.0) -> int:
     """Returns the hnsw.ef_search of a search for so many items, of a filter that leaves that share
     of the table: what the filter takes away was looked at in vain.
     """
-    wanted = max(conf.current().ef_search, limit * EF_PER_ITEM) / max(share, LEAST_SHARE)
+    wanted = max(least_ef_search(embedding), limit * EF_PER_ITEM) / max(share, LEAST_SHARE)
     return min(round(wanted), MAX_EF_SEARCH)
+
+
+def least_ef_search(embedding: type[Embedding]) -> int:
+    """Returns what a collection or the settings say, for a search of any size."""
+    return embedding.ef_search or conf.current().ef_search
 
 
 def _search(
@@ -149,14 +154,15 @@ def _search(
         count = math.ceil(limit * _pictures_per_item(pictures, items))
         # Until it has found so many, the index passes the more, the fewer of the table are allowed.
         if expected > most or expected**2 > PASSED_COST * count * pictures:
-            ef = ef_search(limit, min(1.0, expected / pictures) if pictures > 0 else 1.0)
+            share = min(1.0, expected / pictures) if pictures > 0 else 1.0
+            ef = ef_search(embedding, limit, share)
             for wanted in (count, count * AGAIN):
                 found = _by_index(ask, allowed, query, wanted, limit, ef)
                 if len(found) == limit:
                     return found
             if expected > MAX_EXACT_ROWS:
                 return found
-    return _exactly(ask, allowed, query, limit)
+    return _exactly(ask, allowed, query, limit, ef_search(embedding, limit))
 
 
 def _pictures_per_item(pictures: float, items: float) -> float:
@@ -178,13 +184,13 @@ def _by_index(
     return _best(ask, near, [*allowed.parameters, count], query, limit, ef)
 
 
-def _exactly(ask: Ask, allowed: Query, query: Query, limit: int) -> list[Match]:
+def _exactly(ask: Ask, allowed: Query, query: Query, limit: int, ef: int) -> list[Match]:
     """Compares all allowed pictures; OFFSET 0 keeps the planner from taking the index instead."""
     near = f"""
         SELECT item, source, vector <#> cardigan_query.vector AS distance
         FROM ({allowed.sql} OFFSET 0) AS allowed (item, source, version, vector)
         WHERE version = cardigan_query.version"""
-    return _best(ask, near, allowed.parameters, query, limit, ef_search(limit))
+    return _best(ask, near, allowed.parameters, query, limit, ef)
 
 
 def _best(

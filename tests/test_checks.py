@@ -138,6 +138,25 @@ class TestModels:
 
         assert declared(Good) == []
 
+    @pytest.mark.parametrize("number", [0, 1001, "64", True])
+    def test_e026_candidates_that_pgvector_refuses(self, declared: Declare, number: object) -> None:
+        class Bad(Declared):
+            source = key()
+            vector = EmbeddingField(dimensions=16)
+            image_field = "original"
+            ef_search = number  # type: ignore[assignment]
+
+            class Meta(Declared.Meta):
+                indexes = [EmbeddingIndex(name="bad", fields=["vector"])]
+
+        assert summary(declared(Bad)) == [
+            (
+                "cardigan_reco.E026",
+                f"testapp.Bad.ef_search is {number!r}.",
+                "It must be a whole number from 1 to 1000, or None for that of CARDIGAN_RECO.",
+            )
+        ]
+
     def test_apps_that_were_not_asked_for_are_left_out(self) -> None:
         assert check_models([]) == []
 

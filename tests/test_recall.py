@@ -267,7 +267,9 @@ class TestLow:
         hint = next(line for line in lines if line.startswith("To do: "))
         assert f"Rebuild the index: manage.py build_index {LABEL} --database default" in hint
 
-    def test_raising_ef_search_is_advised_where_it_helps(self, table: None) -> None:
+    def test_raising_ef_search_is_advised_where_it_helps(
+        self, table: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         vectors.fill(
             vectors.clustered(ROWS),
             index="USING hnsw (vector halfvec_ip_ops) WITH (m = 4, ef_construction = 16)",
@@ -283,6 +285,13 @@ class TestLow:
             rf"place of {alone.recall:.3f}, at ",
             hint,
         )
+        # A collection's own number comes before that of all.
+        monkeypatch.setattr(ProductImageEmbedding, "ef_search", 20)
+        assert one.measure().name == "index alone, ef_search 63"
+        monkeypatch.setattr(ProductImageEmbedding, "ef_search", 90)
+        assert one.measure().name == "index alone, ef_search 90"
+        [hint] = recall.advise([], alone, health, floor=better.recall, scan=one.measure)
+        assert re.match(r"Raise testapp\.ProductImageEmbedding\.ef_search to (180|360|720): ", hint)
 
     def test_a_process_ends_with_2(self, damaged: vectors.Vectors, tmp_path: Path) -> None:
         arguments = ["-m", "django", "check_recall", LABEL, "--queries=20"]

@@ -37,6 +37,7 @@ def _model(model: type[Embedding]) -> Messages:
         yield from _image_field(model)
         yield from _item_field(model)
         yield from _index(model)
+        yield from _ef_search(model)
         yield from _encoder(model)
 
 
@@ -136,6 +137,16 @@ def _index(model: type[Embedding]) -> Messages:
 def declared_indexes(model: type[Model]) -> list[EmbeddingIndex]:
     """Returns the vector indexes that a model's Meta names."""
     return [index for index in model._meta.indexes if isinstance(index, EmbeddingIndex)]
+
+
+def _ef_search(model: type[Embedding]) -> Messages:
+    if model.ef_search is not None and (wanted := conf.ef_search(model.ef_search)):
+        yield checks.Error(
+            f"{model._meta.label}.ef_search is {model.ef_search!r}.",
+            hint=f"It must be {wanted}, or None for that of {conf.SETTING}.",
+            obj=model,
+            id=f"{TAG}.E026",
+        )
 
 
 def _encoder(model: type[Embedding]) -> Messages:

@@ -80,6 +80,9 @@ class Embedding(models.Model):
     """Name of the ImageField on the source."""
     item_field: ClassVar[str | None] = None
     """Path from the source to what is recommended, such as "product"; None: the source itself."""
+    ef_search: ClassVar[int | None] = None
+    """Candidates that an HNSW search keeps, 1 to 1,000; None: as many as CARDIGAN_RECO["EF_SEARCH"]
+    says for all."""
 
     digest = models.CharField(_("digest"), max_length=64, editable=False)
     """SHA-256 of the bytes of the picture that was encoded."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from cardigan_reco import collection as collections
 from cardigan_reco import conf, neighbours
 from cardigan_reco.indexes import Health
+from cardigan_reco.models import Embedding
 
 from .result import Recall
 
@@ -50,22 +52,28 @@ def _advise(
 
 
 def _of_the_index(alone: Recall, health: Health, floor: float, scan: Scan) -> Iterator[str]:
-    ef_search = neighbours.ef_search(alone.limit + 1)
+    embedding = collections.labelled(health.collection)
+    ef_search = neighbours.ef_search(embedding, alone.limit + 1)
     best = alone
     while ef_search < neighbours.MAX_EF_SEARCH:
         ef_search = min(2 * ef_search, neighbours.MAX_EF_SEARCH)
         best = scan(ef_search)
         if best.recall >= floor:
             yield (
-                f"Raise EF_SEARCH to {ef_search}: the index by itself then reaches "
+                f"Raise {_setting(embedding)} to {ef_search}: the index by itself then reaches "
                 f"{best.recall:.3f} in place of {alone.recall:.3f}, at "
                 f"{1000 * best.searched.median:.1f} ms in place of "
                 f"{1000 * alone.searched.median:.1f} ms."
             )
             return
     yield (
-        f"No EF_SEARCH helps: {neighbours.MAX_EF_SEARCH} reaches {best.recall:.3f}. Rebuild the "
-        f"index: manage.py build_index {health.collection} --database {health.database} --rebuild. "
+        f"No {_setting(embedding)} helps: {neighbours.MAX_EF_SEARCH} reaches {best.recall:.3f}. "
+        f"Rebuild the index: manage.py build_index {health.collection} --database "
+        f"{health.database} --rebuild. "
         "If that doesn't help either, give its EmbeddingIndex more links, such as m=32 and "
         "ef_construction=128, under a new name."
     )
+
+
+def _setting(embedding: type[Embedding]) -> str:
+    return f"{embedding._meta.label}.ef_search" if embedding.ef_search else "EF_SEARCH"

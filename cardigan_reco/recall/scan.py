@@ -42,7 +42,7 @@ class IndexScan:
 
         Raises IndexProblem when no index serves the query.
         """
-        ef_search = ef_search or neighbours.ef_search(self._limit + 1)
+        ef_search = ef_search or neighbours.ef_search(self._embedding, self._limit + 1)
         with transaction.atomic(using=self._using):
             self._set("hnsw.iterative_scan", "off")
             self._set("hnsw.ef_search", ef_search)

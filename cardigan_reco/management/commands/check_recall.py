@@ -15,7 +15,7 @@ from django.http import QueryDict
 from tqdm import tqdm
 
 from cardigan_reco import collection as collections
-from cardigan_reco import conf, indexes, recall
+from cardigan_reco import conf, indexes, neighbours, recall
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.filters import Filters
 from cardigan_reco.indexes import Health
@@ -151,14 +151,14 @@ class Command(BaseCommand):
         everything = [*([alone] if alone else []), *measured]
         low = [one for one in everything if one.recall < options["floor"]]
         if not options["json"]:
-            self.stdout.write(_table(health, everything, options))
+            self.stdout.write(_table(embedding, health, everything, options))
             for hint in advice:
                 self.stdout.write(f"To do: {hint}")
         text = "; ".join(f"{one.recall:.3f} in {one.name}" for one in low)
         return (
             {
                 **health.as_dict(),
-                "ef_search": conf.current().ef_search,
+                "ef_search": neighbours.least_ef_search(embedding),
                 "floor": options["floor"],
                 "seed": options["seed"],
                 "measured": [one.as_dict() for one in everything],
@@ -208,13 +208,15 @@ def _filtered(candidates: QuerySet[Any], text: str) -> QuerySet[Any]:
         ) from error
 
 
-def _table(health: Health, measured: Sequence[Recall], options: dict[str, Any]) -> str:
+def _table(
+    embedding: type[Embedding], health: Health, measured: Sequence[Recall], options: dict[str, Any]
+) -> str:
     limit = options["limit"]
     width = max(len(one.name) for one in measured)
     index = health.serving.name if health.serving else "no index"
     lines = [
         f"{health.collection}: {health.rows:,} pictures, {index}, EF_SEARCH "
-        f"{conf.current().ef_search}; {measured[0].queries} queries",
+        f"{neighbours.least_ef_search(embedding)}; {measured[0].queries} queries",
         f"{'searched in':<{width}}  recall@{limit:<3} 95% interval   full pages  "
         "p50 ms  p95 ms  exact p50     p95",
     ]
