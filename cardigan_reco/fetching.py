@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
-from django.db.models import F, Lookup, Model
+from django.db.models import F, Lookup, Manager, Model
 from django.db.models.sql.compiler import SQLCompiler
 
 from .models import Embedding
@@ -25,6 +25,7 @@ else:
 _KEYS = object()
 """Stands for the keys in a statement's parameters."""
 ITEM = "cardigan_reco_item"
+"""The column with the key of a source's item."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,21 @@ class Source:
 
 def sources(embedding: type[Embedding], pks: Sequence[Any], using: str) -> dict[Any, Source]:
     """Returns the sources with these keys that are there, by key."""
+    model = embedding.source_model()
+    if type(model._base_manager) is not Manager:  # The shop's own, which may add to the rows.
+        found = model._base_manager.using(using).filter(pk__in=pks).annotate(**_item(embedding))
+        return {row.pk: Source(row, getattr(row, ITEM)) for row in found}
     statement = _statement(embedding, using)
     with connections[using].cursor() as cursor:
         parameters: list[Any] = [pks if v is _KEYS else v for v in statement.parameters]
         cursor.execute(statement.sql, parameters)
         rows = statement.converted(cursor.fetchall())
-    model, names = embedding.source_model(), statement.names
-    found = (Source(model.from_db(using, names, row[:-1]), row[-1]) for row in rows)
-    return {source.row.pk: source for source in found}
+    made = (Source(model.from_db(using, statement.names, row[:-1]), row[-1]) for row in rows)
+    return {source.row.pk: source for source in made}
+
+
+def _item(embedding: type[Embedding]) -> dict[str, F]:
+    return {ITEM: F(embedding.item_field or "pk")}
 
 
 class _IsAny(_Lookup):
@@ -73,7 +81,7 @@ def _statement(embedding: type[Embedding], using: str) -> _Statement:
         embedding.source_model()
         ._base_manager.using(using)
         .filter(_IsAny(F("pk"), _KEYS))
-        .annotate(**{ITEM: F(embedding.item_field or "pk")})
+        .annotate(**_item(embedding))
     )
     compiler = rows.query.get_compiler(using)
     sql, parameters = compiler.as_sql()

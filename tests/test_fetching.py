@@ -1,0 +1,132 @@
+"""Fetching sources: rows as Django itself would give them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import models
+from django.test.utils import isolate_apps
+from pytest_django import DjangoAssertNumQueries
+
+from cardigan_reco import fetching
+from cardigan_reco.models import DuplicatePair, Embedding
+from tests.testapp.catalogue.models import Product, ProductImage, PromotedImage
+from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    with isolate_apps("tests.testapp"):
+        yield
+
+
+@pytest.fixture
+def product() -> Product:
+    parent = Product.objects.create(title="parent")
+    return Product.objects.create(title="product", parent=parent)
+
+
+def of(source_model: type[models.Model], item: str | None = None) -> type[Embedding]:
+    """Returns an embedding model of these sources; its table is not looked at."""
+
+    class Fetched(Embedding):
+        source = models.OneToOneField(
+            source_model, models.CASCADE, primary_key=True, related_name="+"
+        )
+        item_field = item
+
+        class Meta(Embedding.Meta):
+            app_label = "testapp"
+
+    return Fetched
+
+
+def fields(row: models.Model) -> dict[str, Any]:
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+
+def test_rows_are_whole(
+    product: Product, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    images = [
+        ProductImage.objects.create(product=product, original="a.jpg", display_order=order)
+        for order in range(3)
+    ]
+    with django_assert_num_queries(1):
+        found = fetching.sources(ProductImageEmbedding, [images[0].pk, images[2].pk], "default")
+        assert {pk: fields(source.row) for pk, source in found.items()} == {
+            image.pk: fields(image) for image in (images[0], images[2])
+        }
+    assert {source.item_pk for source in found.values()} == {product.pk}
+    row = found[images[0].pk].row
+    assert row == images[0]
+    assert not row._state.adding
+    row.caption = "changed"  # type: ignore[attr-defined]
+    row.save()
+    images[0].refresh_from_db()
+    assert images[0].caption == "changed"
+
+
+def test_those_that_are_gone_are_left_out(product: Product) -> None:
+    image = ProductImage.objects.create(product=product, original="a.jpg")
+    pk = image.pk
+    image.delete()
+    assert fetching.sources(ProductImageEmbedding, [pk], "default") == {}
+    assert fetching.sources(ProductImageEmbedding, [], "default") == {}
+
+
+def test_rows_of_a_child_model_have_those_of_the_parent(product: Product) -> None:
+    image = PromotedImage.objects.create(product=product, original="a.jpg", slogan="new")
+    [source] = fetching.sources(of(PromotedImage, "product"), [image.pk], "default").values()
+    assert fields(source.row) == fields(image)
+    assert source.item_pk == product.pk
+
+
+def test_an_item_may_be_further_away_or_nowhere(product: Product) -> None:
+    near = ProductImage.objects.create(product=product, original="a.jpg")
+    apart = ProductImage.objects.create(product=product.parent, original="b.jpg")
+    embedding = of(ProductImage, "product__parent")
+    found = fetching.sources(embedding, [near.pk, apart.pk], "default")
+    assert {pk: source.item_pk for pk, source in found.items()} == {
+        near.pk: product.parent_id,
+        apart.pk: None,
+    }
+
+
+def test_a_source_may_be_its_own_item() -> None:
+    poster = Poster.objects.create(id=uuid.uuid4(), title="poster", image="a.jpg")
+    [source] = fetching.sources(PosterEmbedding, [poster.pk], "default").values()
+    assert (source.row, source.item_pk) == (poster, poster.pk)
+
+
+def test_values_are_converted_as_the_fields_say() -> None:
+    evidence = {"pictures": [1, 2], "words": None}
+    pair = DuplicatePair.objects.create(
+        collection="c", first_pk="1", second_pk="2", kind="exact", probability=1, evidence=evidence
+    )
+    [source] = fetching.sources(of(DuplicatePair), [pair.pk], "default").values()
+    assert source.row.evidence == evidence  # type: ignore[attr-defined]
+
+
+def test_a_shops_own_base_manager_is_used(product: Product) -> None:
+    class Loud(models.Manager[Any]):
+        def get_queryset(self) -> models.QuerySet[Any]:
+            return super().get_queryset().annotate(loud=models.functions.Upper("caption"))
+
+    class LoudImage(ProductImage):
+        objects = Loud()
+
+        class Meta:
+            proxy = True
+            app_label = "testapp"
+            base_manager_name = "objects"
+
+    image = ProductImage.objects.create(product=product, original="a.jpg", caption="sale")
+    [source] = fetching.sources(of(LoudImage, "product"), [image.pk], "default").values()
+    assert source.row.loud == "SALE"  # type: ignore[attr-defined]
+    assert source.item_pk == product.pk
