@@ -75,7 +75,10 @@ def around_item(
     """
     _check(embedding, within, limit, 0, min_similarity)
     if conf.current().shelf_cache is not None:
-        found = _of_shelf(embedding, pk, within, excluded, limit, min_similarity)
+        shelf = shelves.of_item(embedding, pk, limit=limit, using=within.db)
+        found = _of_shelf(embedding, shelf, within, excluded, limit, min_similarity)
+        result = "searched" if found is None else "held" if shelf.has_held else "renewed"
+        metrics.shelf(embedding._meta.label_lower, result)
         if found is not None:
             return found
     return items(
@@ -139,16 +142,13 @@ def _distinct(
 
 def _of_shelf(
     embedding: type[Embedding],
-    pk: Any,
+    shelf: shelves.Shelf,
     within: QuerySet[Any],
     excluded: Sequence[Any],
     limit: int,
     floor: float,
 ) -> list[Any] | None:
-    """Returns the items by way of the cache; None where it doesn't hold, or `within` leaves too few
-    of what it has.
-    """
-    shelf = shelves.of_item(embedding, pk, limit=limit, using=within.db)
+    """Returns the items of a shelf; None if it doesn't hold, or `within` leaves too few of it."""
     unwanted = set(excluded)
     near = [
         match

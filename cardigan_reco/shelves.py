@@ -51,6 +51,8 @@ class Shelf:
     """Nearest first, the item itself left out."""
     is_all: bool
     """Whether nothing else of the collection has a picture that could be compared."""
+    has_held: bool
+    """Whether it comes from the cache."""
 
     def forget(self) -> None:
         """Takes it out of the cache: a picture turned out to be gone, or of another item."""
@@ -72,7 +74,8 @@ def of_item(embedding: type[Embedding], pk: Any, *, limit: int, using: str) -> S
         kept = _cache().get(key)
     revision, own, has_written = _state(embedding, pk, using)
     now = time.time()
-    if kept is not None and _holds(kept, revision, own, now):
+    has_held = kept is not None and _holds(kept, revision, own, now)
+    if kept is not None and has_held:
         matches = list(map(Match, *kept[-1]))
     else:
         # The state was read before the vectors, so what is found can only be newer.
@@ -88,7 +91,7 @@ def of_item(embedding: type[Embedding], pk: Any, *, limit: int, using: str) -> S
             columns = [list(map(attrgetter(field.name), matches)) for field in fields(Match)]
             with _trouble():
                 _cache().set(key, (revision, now, own, columns))
-    return Shelf(key, matches, is_all=len(matches) < count)
+    return Shelf(key, matches, is_all=len(matches) < count, has_held=has_held)
 
 
 def _holds(kept: _Kept, revision: int, own: list[Any], now: float) -> bool:

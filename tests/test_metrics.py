@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test import Client
@@ -28,6 +29,7 @@ from cardigan_reco.models import EncoderVersion, EncodingRequest, WorkerHeartbea
 from cardigan_reco.queue import Failure
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all, jpeg
 from tests.processes import Process, free_port, wait_until
+from tests.testapp.catalogue.models import Product
 from tests.testapp.models import ProductImageEmbedding
 
 pytestmark = [
@@ -83,6 +85,22 @@ class TestSearches:
         assert grown(before, "cardigan_search_seconds_sum", **kind, result="found") > 0
         assert grown(before, "cardigan_search_results_count", **kind) == 2
         assert grown(before, "cardigan_search_results_sum", **kind) == 2
+
+    def test_shelves_by_way_of_the_cache(self, add_product: AddProduct, settings: Settings) -> None:
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SHELF_CACHE": "default"}
+        cache.clear()
+        mug = add_product("mug", RED)
+        for number in range(30):
+            add_product(f"cup {number}", ORANGE)
+        encode_all()
+        before = read()
+        recommendations.similar_to(mug)
+        recommendations.similar_to(mug)
+        recommendations.similar_to(mug, within=Product.objects.filter(title="cup 29"))
+        for result in ("renewed", "held", "searched"):
+            grown_by = grown(before, "cardigan_shelves_total", collection=LABEL, result=result)
+            assert grown_by == 1, result
+        cache.clear()
 
     def test_by_picture(self, add_product: AddProduct) -> None:
         add_product("mug", RED)

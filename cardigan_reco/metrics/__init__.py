@@ -5,7 +5,7 @@ Nothing is measured, and prometheus-client not imported, unless CARDIGAN_RECO["M
 
 from typing import TYPE_CHECKING
 
-from .instruments import photo, search
+from .instruments import photo, search, shelf
 
 if TYPE_CHECKING:
     from .collector import Collector
@@ -21,4 +21,4 @@ else:
         return getattr(views, name)
 
 
-__all__ = ["Collector", "MetricsView", "photo", "search"]
+__all__ = ["Collector", "MetricsView", "photo", "search", "shelf"]

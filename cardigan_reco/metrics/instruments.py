@@ -37,11 +37,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Instruments:
-    """prometheus-client's histograms. Their labels have few values, whatever shoppers do."""
+    """prometheus-client's own. Their labels have few values, whatever shoppers do."""
 
     searches: Any
     results: Any
     photos: Any
+    shelves: Any
 
 
 @contextmanager
@@ -85,6 +86,12 @@ def photo(encoded_in: str) -> Iterator[None]:
         _instruments().photos.labels(encoded_in, result).observe(seconds)
 
 
+def shelf(collection: str, result: str) -> None:
+    """Counts a shelf by way of the cache: "held", "renewed", or "searched" without its help."""
+    if is_on():
+        _instruments().shelves.labels(collection, result).inc()
+
+
 def is_on() -> bool:
     """Whether CARDIGAN_RECO["METRICS"] asks for it, and it can be done."""
     return conf.current().metrics and _is_installed()
@@ -108,7 +115,7 @@ def _ended(error: Exception) -> str:
 @cache
 def _instruments() -> Instruments:
     # Imported late: it looks for PROMETHEUS_MULTIPROC_DIR just then.
-    from prometheus_client import Histogram
+    from prometheus_client import Counter, Histogram
 
     return Instruments(
         Histogram(
@@ -128,5 +135,10 @@ def _instruments() -> Instruments:
             "How long it takes until a photo is a vector, by where that is made and how it ends.",
             ["encoded_in", "result"],
             buckets=SECONDS,
+        ),
+        Counter(
+            "cardigan_shelves",
+            "Shelves around items, by whether the cache had them.",
+            ["collection", "result"],
         ),
     )
