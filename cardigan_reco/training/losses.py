@@ -120,6 +120,24 @@ class LabelledLoss(nn.Module):
                 total = total + column.weight * loss
         return total
 
+    @torch.no_grad()
+    def imprint(self, vectors: Tensor, labels: Mapping[str, Tensor]) -> None:
+        """Points the classes of a softmax at the means of their pictures (arXiv 1712.07136).
+
+        `vectors`: (pictures, dimensions), of length 1; `labels`: column -> class numbers (pictures,
+        most classes of a cell), -1 where there is none. Classes without a picture keep their place.
+        """
+        for column in self._columns:
+            weights: Tensor | None = getattr(self.by_column[column.name], "W", None)
+            if weights is None:
+                continue
+            rows, places = (labels[column.name] >= 0).nonzero(as_tuple=True)
+            part = vectors[:, self._part(column.aspect)]
+            sums = weights.new_zeros(column.classes, part.shape[1])
+            sums.index_add_(0, labels[column.name][rows, places], part[rows].to(weights))
+            met = sums.any(1)
+            weights[:, met] = functional.normalize(sums[met]).T
+
     def prototypes(self) -> dict[str, Tensor]:
         """Returns, for each aspect that a softmax learned, what `AspectNet.settle()` takes.
 

@@ -91,6 +91,7 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
             progress=setting.progress,
             checkpoint_minutes=setting.checkpoint_minutes,
             on_scalars=on_scalars,
+            is_trained=setting.start_from is not None,
         )
         result = trainer.run()
         if group.leads:

@@ -67,13 +67,15 @@ class Trainer:
         progress: bool = True,
         checkpoint_minutes: float = 5,
         on_scalars: Callable[[int, dict[str, float]], None] | None = None,
+        is_trained: bool = False,
     ) -> None:
         """`pictures`: (examples, side, side, 4) of `pixels.decode()`; `folder`: for log and state.
 
         `triplets`: (count, 3) rows that are learned as they are; without them a triplet loss mines
         its own. `validation_triplets` are measured in place of a validation split.
         `run` describes data and recipe, and a checkpoint of another run is refused.
-        `on_scalars` is called with the step and the log's numbers.
+        `on_scalars` is called with the step and the log's numbers. `is_trained`: whether the
+        network has learned before, so that its vectors tell where classes begin.
         """
         self.recipe = recipe
         self._examples = examples
@@ -82,6 +84,7 @@ class Trainer:
         self._device = device
         self._processes = processes or Processes()
         self._run = run or {}
+        self._is_trained = is_trained
         self._progress = progress
         self._checkpoint_seconds = checkpoint_minutes * 60
         self._validation_triplets = validation_triplets
@@ -132,7 +135,8 @@ class Trainer:
 
         Raises Diverged when the loss is no longer a number.
         """
-        self._resume()
+        if not self._resume() and self._is_trained:
+            self._imprint()
         while self._epoch < self.recipe.epochs and not self._is_stale():
             self._train_epoch()
             self._finish_epoch()
@@ -148,6 +152,17 @@ class Trainer:
         return self._pictures[row, :, :, :3]
 
     # Learning
+
+    def _imprint(self) -> None:
+        if isinstance(self._loss, losses.LabelledLoss):
+            vectors = self._forward.encode_together(
+                self._network, self._training, side=self.recipe.encoder_size
+            )
+            labels = {
+                name: cells[self._training].to(self._device)
+                for name, cells in self._targets.labels.items()
+            }
+            self._loss.imprint(torch.from_numpy(vectors).to(self._device), labels)
 
     def _train_epoch(self) -> None:
         first = self._step - self._epoch * self.steps_per_epoch
@@ -275,10 +290,11 @@ class Trainer:
             },
         )
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Goes on from the checkpoint; returns whether there is one."""
         state = checkpoints.load(self._folder, self._run)
         if state is None:
-            return
+            return False
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self._epoch, self._step = state["epoch"], state["step"]
@@ -287,6 +303,7 @@ class Trainer:
         self._best = state["best"]
         self._figures = None if state["figures"] is None else Figures(state["figures"])
         self._history.resume(state["history"])
+        return True
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer | torch.amp.GradScaler]:
         """Returns what has a state of its own, by its name in a checkpoint."""

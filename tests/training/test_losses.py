@@ -48,6 +48,37 @@ def test_an_aspect_has_the_prototypes_of_its_first_softmax() -> None:
     assert torch.allclose(found["kind"], learned * 8)
 
 
+def test_classes_begin_at_the_means_of_their_pictures() -> None:
+    """Cells may hold several classes or none; a class without a picture keeps its place."""
+    loss = build(
+        "softmax", Column("article", 3, "kind"), Column("words", 3, "design"), Column("size", 2)
+    )
+    before = {name: part.W.detach().clone() for name, part in loss.by_column.items()}
+    vectors = torch.nn.functional.normalize(torch.randn(4, 16))
+    loss.imprint(
+        vectors,
+        {
+            "article": torch.tensor([[0], [1], [0], [-1]]),
+            "words": torch.tensor([[0, 1], [1, -1], [-1, -1], [2, 1]]),
+            "size": torch.tensor([[1], [1], [1], [1]]),
+        },
+    )
+
+    def mean(part: slice, *rows: int) -> torch.Tensor:
+        return torch.nn.functional.normalize(vectors[list(rows), part].sum(0), dim=0)
+
+    article, words, size = (loss.by_column[name].W for name in ("article", "words", "size"))
+    kind, design, whole = ASPECTS["kind"], ASPECTS["design"], slice(0, 16)
+    assert torch.allclose(article[:, 0], mean(kind, 0, 2))
+    assert torch.allclose(article[:, 1], mean(kind, 1))
+    assert torch.equal(article[:, 2], before["article"][:, 2])
+    assert torch.allclose(words[:, 1], mean(design, 0, 1, 3))
+    assert torch.allclose(words[:, 2], mean(design, 3))
+    assert torch.allclose(size[:, 1], mean(whole, 0, 1, 2, 3))
+    assert torch.equal(size[:, 0], before["size"][:, 0])
+    assert article.requires_grad
+
+
 def test_prototypes_give_the_chances_that_the_softmax_learned() -> None:
     """A picture's loss is the logarithm of the chance that a settled part gives its class."""
     loss = build("softmax", Column("article", 5, "kind"))

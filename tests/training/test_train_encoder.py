@@ -160,6 +160,9 @@ def test_it_starts_from_a_bundle_whose_classes_were_others(data, tmp_path):
     assert before.colour_prototypes.shape == (len(shapes.COLOURS), 8)
     assert after.kind_prototypes.shape == (len(shapes.COLOURS), 24)
     assert after.colour_prototypes is None
+    # They begin at the means of the old network's vectors, which don't tell colours in that part.
+    directions = torch.nn.functional.normalize(after.kind_prototypes)
+    assert (directions @ directions.T).min() > 0.8
     assert after.kind_prototypes.norm(dim=1).tolist() == pytest.approx([16] * 3, rel=1e-3)
     assert "from encoder.safetensors" in (tmp_path / "second" / "encoder.md").read_text()
     assert figures(lines)
