@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections
 from django.db.models import F, Lookup, Manager, Model
@@ -28,8 +28,7 @@ ITEM = "cardigan_reco_item"
 """The column with the key of a source's item."""
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A source as it is now, and the key of its item."""
 
     row: Model

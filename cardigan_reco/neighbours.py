@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
@@ -85,8 +85,7 @@ def given(vector: NDArray[np.float32], *, encoder: str, fingerprint: str) -> Que
     )
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """An item, its picture that is nearest, and how near."""
 
     item_pk: Any

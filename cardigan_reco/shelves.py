@@ -14,10 +14,9 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from operator import attrgetter
 from typing import Any
 
 from django.core.cache import DEFAULT_CACHE_ALIAS, BaseCache, caches
@@ -34,9 +33,9 @@ FORMAT = 1
 PER_WANTED, SPARE = 2, 8
 """Matches that are kept for each wanted one, and besides: the shop's filter takes some away."""
 
-_Kept = tuple[int, float, list[Any], list[list[Any]]]
-"""The revision, the time, the keys of the item's pictures, and the columns of the matches: what any
-cache can hold, and reads faster than objects.
+_Kept = tuple[int, float, list[Any], list[tuple[Any, Any, float]]]
+"""The revision, the time, the keys of the item's pictures, and the matches, in types that any cache
+can hold.
 """
 
 logger = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ def of_item(embedding: type[Embedding], pk: Any, *, limit: int, using: str) -> S
     now = time.time()
     has_held = kept is not None and _holds(kept, revision, own, now)
     if kept is not None and has_held:
-        matches = list(map(Match, *kept[-1]))
+        matches = list(map(Match._make, kept[-1]))
     else:
         # The state was read before the vectors, so what is found can only be newer.
         matches = neighbours.nearest(
@@ -88,9 +87,8 @@ def of_item(embedding: type[Embedding], pk: Any, *, limit: int, using: str) -> S
             using=using,
         )
         if not has_written:
-            columns = [list(map(attrgetter(field.name), matches)) for field in fields(Match)]
             with _trouble():
-                _cache().set(key, (revision, now, own, columns))
+                _cache().set(key, (revision, now, own, list(map(tuple, matches))))
     return Shelf(key, matches, is_all=len(matches) < count, has_held=has_held)
 
 
