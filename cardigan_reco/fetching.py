@@ -6,13 +6,14 @@ PostgreSQL to answer it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections
 from django.db.models import F, Lookup, Manager, Model
+from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 
 from .models import Embedding
@@ -45,7 +46,10 @@ def sources(embedding: type[Embedding], pks: Sequence[Any], using: str) -> dict[
     with connections[using].cursor() as cursor:
         parameters: list[Any] = [pks if v is _KEYS else v for v in statement.parameters]
         cursor.execute(statement.sql, parameters)
-        rows = statement.converted(cursor.fetchall())
+        rows = cursor.fetchall()
+    if statement.converters:
+        compiler = statement.query.get_compiler(using)
+        rows = list(compiler.apply_converters(rows, statement.converters))
     made = (Source(model.from_db(using, statement.names, row[:-1]), row[-1]) for row in rows)
     return {source.row.pk: source for source in made}
 
@@ -70,8 +74,9 @@ class _Statement:
     parameters: Sequence[Any]
     names: Sequence[str]
     """The attributes that the columns are of; that of the item comes last, and has none."""
-    converted: Callable[[Sequence[Sequence[Any]]], Sequence[Sequence[Any]]]
-    """From PostgreSQL's values to the fields'."""
+    query: Query
+    converters: Any
+    """From PostgreSQL's values to the fields', as its compilers have them."""
 
 
 @cache
@@ -85,10 +90,5 @@ def _statement(embedding: type[Embedding], using: str) -> _Statement:
     compiler = rows.query.get_compiler(using)
     sql, parameters = compiler.as_sql()
     columns = [column for column, _sql, _alias in compiler.select]
-    converters = compiler.get_converters(columns)
-
-    def converted(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
-        return list(compiler.apply_converters(rows, converters)) if converters else rows
-
     names = [column.target.attname for column in columns[:-1]]
-    return _Statement(sql, parameters, names, converted)
+    return _Statement(sql, parameters, names, rows.query, compiler.get_converters(columns))

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from . import collection as collections
 from . import conf, fetching, metrics, neighbours, photos, shelves
 from .duplicates import families
+from .fetching import Source
 from .images import Crop, Readable
 from .models import Embedding
 
@@ -192,7 +193,11 @@ def _hydrate(
     if not matches:
         return []
     items = {item.pk: item for item in within.filter(pk__in=[match.item_pk for match in matches])}
-    sources = fetching.sources(embedding, [match.source_pk for match in matches], within.db)
+    if embedding.item_field is None:
+        sources = {pk: Source(item, pk) for pk, item in items.items()}
+        must_hold = False  # What isn't in `within` may be gone as well.
+    else:
+        sources = fetching.sources(embedding, [match.source_pk for match in matches], within.db)
     answers = []
     for match in matches:
         source = sources.get(match.source_pk)
@@ -201,8 +206,7 @@ def _hydrate(
                 raise _Moved
         elif match.item_pk in items:
             item = items[match.item_pk]
-            item.similarity = match.similarity
-            item.matched_source = item if embedding.item_field is None else source.row
+            item.similarity, item.matched_source = match.similarity, source.row
             answers.append(item)
     return answers
 
