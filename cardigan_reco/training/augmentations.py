@@ -132,10 +132,10 @@ class Augmentation:
 
 
 LIGHT = Augmentation(
-    zoom=1.12,
+    zoom=1.25,
     stretch=1.05,
-    degrees=6,
-    shift=0.05,
+    degrees=8,
+    shift=0.08,
     perspective=0.04,
     background=0.05,
     light=0.08,
@@ -143,7 +143,7 @@ LIGHT = Augmentation(
     saturation=0.06,
     blur=0.1,
     noise=0.01,
-    erase=0.04,
+    erase=0.25,
 )
 """For queries: a small network learns little in a short run where all is changed strongly."""
 STRONG = Augmentation(
