@@ -33,6 +33,10 @@ FORMAT = 1
 PER_WANTED, SPARE = 2, 8
 """Matches that are kept for each wanted one, and besides: the shop's filter takes some away."""
 
+QUIET_SECONDS = 60
+"""After a failure of the cache is logged: each shelf would tell of it."""
+_quiet_until = 0.0
+
 _Kept = tuple[int, float, list[Any], list[tuple[Any, Any, float]]]
 """The revision, the time, the keys of the item's pictures, and the matches, in types that any cache
 can hold.
@@ -110,11 +114,21 @@ def _cache() -> BaseCache:
 
 @contextmanager
 def _trouble() -> Iterator[None]:
-    """Lets a shop go on whose cache is down."""
+    """Lets a shop go on whose cache is down, and says so now and then."""
+    global _quiet_until
     try:
         yield
-    except Exception:  # Each backend has errors of its own.
-        logger.warning("The cache of shelves fails; they are searched.", exc_info=True)
+    except Exception as error:  # Each backend has errors of its own.
+        if time.monotonic() >= _quiet_until:
+            _quiet_until = time.monotonic() + QUIET_SECONDS
+            alias = conf.current().shelf_cache
+            logger.warning(
+                "The cache %r fails, so shelves are searched: %s: %s",
+                alias,
+                type(error).__name__,
+                error,
+                extra={"cache": alias, "error": type(error).__name__},
+            )
 
 
 def _state(embedding: type[Embedding], pk: Any, using: str) -> tuple[int, list[Any], bool]:

@@ -234,6 +234,7 @@ def test_a_forked_process_rings_by_itself(tmp_path: Path) -> None:
         "import django; django.setup()\n"
         "import os, sys, tests.celery\n"
         "from cardigan_reco.doorbell import doorbell\n"
+        "doorbell.farewell_seconds = 60\n"
         "doorbell.ring('parent')\n"
         "with doorbell._changed:\n"  # Held by the parent's thread at the fork, as it were.
         "    child = os.fork()\n"
