@@ -66,16 +66,22 @@ def _reach(figure: Any, results: Results) -> None:
 
 
 def _throughput(figure: Any, results: Results) -> None:
-    figures = results["throughput"]["figures"]
+    rates: dict[str, float] = {}
+    for one in results["throughput"]["figures"]:
+        processes = one["what"].split(",")[0]
+        rates[one["what"]] = one["ours"]
+        if one["against"].startswith("pgbench"):
+            rates[f"{processes}, {one['against']}"] = one["peer"]
+    names = sorted(rates, key=lambda name: int(name.split()[0]))
     axes = figure.add_subplot()
-    names = [f"{one['what']}\n{one['against']}" for one in figures]
-    for offset, key, colour, label in ((-0.2, "ours", OURS, "ours"), (0.2, "peer", PEER, "peer")):
-        places = [place + offset for place in range(len(figures))]
-        bars = axes.bar(places, [one[key] for one in figures], 0.38, color=colour, label=label)
-        axes.bar_label(bars, fmt="%.0f", fontsize=8)
-    axes.set_xticks(range(len(figures)), names, fontsize=7)
-    axes.set_ylabel("a second")
-    axes.legend(frameon=False)
+    bars = axes.barh(
+        names,
+        [rates[name] for name in names],
+        color=[PEER if "pgbench" in name else OURS for name in names],
+    )
+    axes.bar_label(bars, fmt=" %.0f", fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("shelves a second")
 
 
 def _filters(figure: Any, results: Results) -> None:
