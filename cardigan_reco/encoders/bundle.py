@@ -81,7 +81,7 @@ def write(
 ) -> Bundle:
     """Writes a network's tensors and description to one file, and returns what was written."""
     try:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
     except ModuleNotFoundError as error:
         raise MissingExtra("Writing weights", "train") from error
     description = {
@@ -92,5 +92,6 @@ def write(
         "normalise": "l2",
     }
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, path, metadata={"bundle": json.dumps(description)})
+    # save_file() would let its owner alone read it, who is not always whom the web server runs as.
+    Path(path).write_bytes(save(contiguous, metadata={"bundle": json.dumps(description)}))
     return read(path)

@@ -40,6 +40,23 @@ def file(tmp_path):
     return write
 
 
+def test_whoever_may_read_a_new_file_may_read_a_bundle(tmp_path):
+    (tmp_path / "other").touch()
+    read = bundle.read()
+    written = bundle.write(
+        tmp_path / "written.safetensors",
+        read.tensors(),
+        network=read.network,
+        trunk=read.trunk,
+        dimensions=read.dimensions,
+        preprocessing=read.preprocessing,
+    )
+    mode = (tmp_path / "written.safetensors").stat().st_mode
+    assert mode == (tmp_path / "other").stat().st_mode
+    assert written.preprocessing == read.preprocessing
+    assert written.tensors().keys() == read.tensors().keys()
+
+
 def test_the_bundled_file_describes_itself():
     read = bundle.read()
     assert (read.network, read.trunk, read.dimensions) == ("AspectNet", "gridnet", 512)
