@@ -194,7 +194,11 @@ def _period(value: object) -> str | None:
 
 
 def _delay(value: object) -> str | None:
-    return None if value == 0 and not isinstance(value, bool) else _period(value) and "0, or more"
+    return (
+        None
+        if value == 0 and not isinstance(value, bool)
+        else _period(value) and f"0 or {_period(value)}"
+    )
 
 
 def _seconds(value: object) -> str | None:

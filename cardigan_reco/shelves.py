@@ -23,7 +23,7 @@ from django.core.cache import DEFAULT_CACHE_ALIAS, BaseCache, caches
 from django.db import connections
 from django.db.models import Field
 
-from . import conf, neighbours
+from . import conf, estimates, neighbours
 from .models import Embedding
 from .neighbours import Match
 from .revisions import TABLE
@@ -93,7 +93,14 @@ def of_item(embedding: type[Embedding], pk: Any, *, limit: int, using: str) -> S
         if not has_written:
             with _trouble():
                 _cache().set(key, (revision, now, own, list(map(tuple, matches))))
-    return Shelf(key, matches, is_all=len(matches) < count, has_held=has_held)
+    is_all = len(matches) < count and not _may_stay_short(embedding, using)
+    return Shelf(key, matches, is_all, has_held)
+
+
+def _may_stay_short(embedding: type[Embedding], using: str) -> bool:
+    """Returns whether a search of the whole collection may miss items rather than compare all."""
+    pictures, _items = estimates.totals(embedding, using)
+    return pictures > neighbours.MAX_EXACT_ROWS
 
 
 def _holds(kept: _Kept, revision: int, own: list[Any], now: float) -> bool:

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from cardigan_reco import conf, revisions
+from cardigan_reco import conf, estimates, neighbours, revisions
 from cardigan_reco.models import DuplicatePair, DuplicateState, EncoderVersion
 from cardigan_reco.recommendations import similar_to
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all
@@ -210,6 +210,23 @@ def test_the_floor_and_the_end_need_no_search(version: EncoderVersion) -> None:
     assert statements(few, collection="posters") == 1
 
 
+def test_a_search_that_may_stay_short_is_not_all(
+    version: EncoderVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a large collection, where one item with many pictures may fill what the index gives."""
+    query = product_at("query", [0], version)
+    product_at("near", [10], version)
+    few = Product.objects.filter(title="near")
+    similar_to(query)
+    assert statements(query, within=few) == HELD
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE testapp_productimageembedding")
+    estimates.forget()
+    monkeypatch.setattr(neighbours, "MAX_EXACT_ROWS", 1)
+    assert statements(query, within=few) > HELD + 2
+    assert titles(similar_to(query, within=few)) == ["near"]
+
+
 def test_variants_and_doubles_are_left_out(version: EncoderVersion, settings: Settings) -> None:
     parent = product_at("parent", [0], version)
     variant = Product.objects.create(title="variant", parent=parent)
@@ -345,4 +362,11 @@ def test_an_unknown_cache_is_named(settings: Settings) -> None:
     with pytest.raises(
         ImproperlyConfigured, match=r"'SHELF_CACHE'\] is 'shelf'.*which has: default"
     ):
+        conf.current()
+
+
+@pytest.mark.parametrize("seconds", [-1, True, "60", float("inf")])
+def test_seconds_that_are_none_are_named(settings: Settings, seconds: object) -> None:
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SHELF_SECONDS": seconds}
+    with pytest.raises(ImproperlyConfigured, match=r"'SHELF_SECONDS'\].* 0 or a number of seconds"):
         conf.current()
