@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from django.conf import settings as django_settings
 from django.db import connection
+from django.test import override_settings
 
 SEARCH = "WITH cardigan_query"
 """How the statement begins that searches; settings may travel in front of it."""
@@ -31,7 +33,9 @@ class Statement:
 
 
 def asked(call: Callable[[], object]) -> list[Statement]:
-    """Returns the statements of a call that return rows, without those for settings and plans."""
+    """Returns the statements of a call that return rows, without those for settings and plans, and
+    as they are where none was prepared.
+    """
     seen: list[Statement] = []
 
     def note(execute: Any, sql: str, parameters: Sequence[Any], many: bool, context: Any) -> Any:
@@ -44,7 +48,8 @@ def asked(call: Callable[[], object]) -> list[Statement]:
             seen.append(Statement(sql, own))
         return execute(sql, parameters, many, context)
 
-    with connection.execute_wrapper(note):
+    plain = {**django_settings.CARDIGAN_RECO, "PREPARED_SEARCHES": 0}
+    with override_settings(CARDIGAN_RECO=plain), connection.execute_wrapper(note):
         call()
     if not any(statement.is_search for statement in seen):
         raise SystemExit(f"No statement began with {SEARCH!r}: {[one.sql for one in seen]}")

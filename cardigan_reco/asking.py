@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import conf
+from . import conf, prepared
+from .prepared import Statement
 
-Ask = Callable[[str, Sequence[Any], int], list[tuple[Any, ...]]]
-"""Returns the rows of a statement, with its parameters, under an hnsw.ef_search."""
+Ask = Callable[[Statement, int], list[tuple[Any, ...]]]
+"""Returns the rows of a statement under an hnsw.ef_search."""
 
 
 @contextmanager
@@ -20,33 +21,45 @@ def asking(using: str) -> Iterator[Ask]:
     """Yields what asks PostgreSQL with a search's settings, which hold for nothing else.
 
     Where the driver allows it, they travel with the statement, in one message: PostgreSQL makes a
-    transaction of that. Otherwise a transaction is opened; inside one that is open already, the
-    settings are put back after the block.
+    transaction of that, and what is asked often may be prepared. Otherwise a transaction is opened;
+    inside one that is open already, the settings are put back after the block.
     """
     connection = connections[using]
     if not connection.in_atomic_block and _takes_two_statements(connection):
         with connection.cursor() as cursor:
 
-            def ask_at_once(sql: str, parameters: Sequence[Any], ef: int) -> list[tuple[Any, ...]]:
-                setting, values = _setting(_wanted(ef))
-                cursor.execute(f"{setting}; {sql}", [*values, *parameters])
-                cursor.nextset()
-                return list(cursor.fetchall())
+            def ask_at_once(statement: Statement, ef: int) -> list[tuple[Any, ...]]:
+                kept = prepared.of(connection, statement)
+                try:
+                    return _at_once(cursor, kept or statement, ef)
+                except DatabaseError as error:
+                    if kept is None or not prepared.is_lost(error):
+                        raise
+                    prepared.give_up(connection)
+                return _at_once(cursor, statement, ef)
 
             yield ask_at_once
         return
     nested = connection.in_atomic_block
     with transaction.atomic(using=using), connection.cursor() as cursor:
 
-        def ask(sql: str, parameters: Sequence[Any], ef: int) -> list[tuple[Any, ...]]:
+        def ask(statement: Statement, ef: int) -> list[tuple[Any, ...]]:
             cursor.execute(*_setting(_wanted(ef)))
-            cursor.execute(sql, parameters)
+            cursor.execute(statement.sql, statement.parameters)
             return list(cursor.fetchall())
 
         previous = _current(cursor, _wanted(0)) if nested else {}
         yield ask
         if nested:
             cursor.execute(*_setting(previous))
+
+
+def _at_once(cursor: Any, statement: Statement, ef: int) -> list[tuple[Any, ...]]:
+    setting, values = _setting(_wanted(ef))
+    cursor.execute(f"{setting}; {statement.sql}", [*values, *statement.parameters])
+    while cursor.nextset():
+        pass  # The rows come last.
+    return list(cursor.fetchall())
 
 
 def _wanted(ef: int) -> dict[str, str]:

@@ -99,6 +99,8 @@ class Settings:
     """Candidates that an HNSW search keeps; more raises recall and time."""
     exact_rows: int = 12_000
     """Filters that leave so many pictures at most, and few of all, are searched without index."""
+    prepared_searches: int = 50
+    """Searches that a connection keeps prepared at most; 0: none."""
     shelf_cache: str | None = None
     """The alias in CACHES that keeps what is near an item; None: each shelf is searched."""
     shelf_seconds: float = 0.0
@@ -208,16 +210,16 @@ def _seconds(value: object) -> str | None:
     return "a number from 0.001 to 3600"
 
 
-def _up_to(limit: int) -> Callable[[object], str | None]:
+def _whole(least: int, most: int) -> Callable[[object], str | None]:
     def rule(value: object) -> str | None:
-        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= limit:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return None
-        return f"a whole number from 1 to {limit}"
+        return f"a whole number from {least} to {most}"
 
     return rule
 
 
-ef_search = _up_to(1000)
+ef_search = _whole(1, 1000)
 """Returns what a number of candidates must be, unless it is that."""
 
 
@@ -334,6 +336,7 @@ _RULES: dict[str, Callable[[object], str | None]] = {
     "MAX_IMAGE_PIXELS": _positive,
     "EF_SEARCH": ef_search,
     "EXACT_ROWS": _positive,
+    "PREPARED_SEARCHES": _whole(0, 1000),
     "SHELF_CACHE": _alias,
     "SHELF_SECONDS": _delay,
     "SEARCH_TIMEOUT_SECONDS": _seconds,

@@ -19,6 +19,7 @@ from . import conf, estimates
 from .asking import Ask, asking
 from .fields import as_text
 from .models import Embedding, EncoderVersion
+from .prepared import Statement
 from .querysets import EmbeddingQuerySet
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _best(
     """Returns the nearest of each item. Of pictures of two encoder versions, while an item is being
     encoded anew, the newer ones are looked around: distances of two versions have no order.
     """
-    found = ask(
+    statement = Statement(
         f"""
         WITH cardigan_query (vector, version) AS MATERIALIZED (
             SELECT vector, version FROM (
@@ -210,10 +211,13 @@ def _best(
             ORDER BY item, distance) AS best
         ORDER BY distance, item LIMIT %s
         """,
-        [*query.parameters, *near_parameters, limit],
-        ef,
+        own=query.parameters,
+        shared=[*near_parameters, limit],
     )
-    return [Match(item, source, min(1.0, max(0.0, -distance))) for item, source, distance in found]
+    return [
+        Match(item, source, min(1.0, max(0.0, -distance)))
+        for item, source, distance in ask(statement, ef)
+    ]
 
 
 @cache

@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 from pytest_django import Settings
 
-from cardigan_reco import queue, recommendations
+from cardigan_reco import prepared, queue, recommendations
 from cardigan_reco.models import EncodingRequest
 from tests import postgres
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, add_image, encode_all, need
@@ -57,6 +57,35 @@ class TestPgBouncer:
         wait_until_encoded(add_image(mug, BLUE), workers[1])
         for worker in workers:
             assert "ERROR" not in worker.output()
+
+    def test_fault_54_a_search_that_another_client_has_prepared_finds_the_same(
+        self, bouncer: PgBouncer, add_product: AddProduct
+    ) -> None:
+        """The clients share one connection, and Django wasn't told so."""
+        mug, bowl, vase = (
+            add_product(title, colour)
+            for title, colour in [("mug", RED), ("bowl", ORANGE), ("vase", GREEN)]
+        )
+        encode_all()
+        own = connections["default"]
+        clients = [connections.create_connection("default") for _ in range(2)]
+        try:
+            for turn in range(2 * prepared.AFTER):
+                for client in clients:
+                    client.settings_dict = bouncer.settings
+                    connections["default"] = client
+                    assert recommendations.similar_to(mug) == [bowl, vase], turn
+                    assert recommendations.similar_to(vase) == [bowl, mug], turn
+            with clients[0].cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+                assert cursor.fetchone()[0] == 1
+                cursor.execute("DEALLOCATE ALL")
+            connections["default"] = clients[0]
+            assert recommendations.similar_to(mug) == [bowl, vase]
+        finally:
+            for client in clients:
+                client.close()
+            connections["default"] = own
 
     def test_fault_54_a_search_leaves_no_setting_behind(
         self, bouncer: PgBouncer, add_product: AddProduct
