@@ -9,14 +9,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import Model, QuerySet
 
-from . import conf, estimates
+from . import conf, estimates, fetching
 from .asking import Ask, asking
+from .fetching import Selection, Source
 from .fields import as_text
 from .models import Embedding, EncoderVersion
 from .prepared import Statement
@@ -31,9 +33,10 @@ EF_PER_ITEM = 3
 PICTURES_PER_ITEM, MAX_PICTURES_PER_ITEM = 4.0, 8.0
 """Rows that are asked of the index for each wanted item, since an item may have many pictures: as
 long as it isn't known how many they have, and at most."""
-SPARE = 1.5
-"""Times as many as items have on the average, as some of those that are near have more."""
-LEAST_SHARE = 0.25
+SPARE, SPARE_PER_PICTURE = 1.2, 1.5
+"""Rows where items have one picture each, and for each more that they have on the average, as some
+of those that are near have more."""
+LEAST_SHARE = 0.15
 """Of filters that leave less, hnsw.ef_search grows no further: the index goes on by itself."""
 AGAIN = 4
 """How many times as many are asked for where those were of too few items."""
@@ -45,6 +48,9 @@ PASSED_COST = 3
 """What a picture costs that the index passes by, in pictures that are compared one by one."""
 MAX_EXACT_ROWS = 200_000
 """Beyond this, a page that stays short is better than a scan of the table."""
+
+
+Rows = list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class Match(NamedTuple):
     source_pk: Any
     similarity: float
     """Cosine, 0 (unrelated or opposed) to 1 (same)."""
+    source: Source | None = None
+    """The picture's row, where it was asked for, and could be had in the same statement."""
 
 
 def nearest(
@@ -103,6 +111,7 @@ def nearest(
     excluded: Sequence[Any] = (),
     limit: int,
     using: str,
+    with_sources: bool = False,
 ) -> list[Match]:
     """Returns the `limit` items of `candidates` nearest to any of the vectors of `query`.
 
@@ -121,9 +130,16 @@ def nearest(
         f"WHERE item IN ({keys})",
         parameters,
     )
+    selection = fetching.selected(embedding, "= best.source", using) if with_sources else None
     with asking(using) as ask:
-        matches = _search(ask, embedding, allowed, query, wanted, using)
-    return [match for match in matches if match.item_pk not in unwanted][:limit]
+        found = _Search(ask, embedding, allowed, query, wanted, using, selection).rows()
+    rows = [row for row in found if row[0] not in unwanted][:limit]
+    columns = (row[3:] for row in rows)
+    sources = repeat(None) if selection is None else selection.sources(columns, using)
+    return [
+        Match(item, source_pk, min(1.0, max(0.0, -distance)), source)
+        for (item, source_pk, distance, *_columns), source in zip(rows, sources, strict=False)
+    ]
 
 
 def ef_search(embedding: type[Embedding], limit: int, share: float = 1.0) -> int:
@@ -139,85 +155,90 @@ def least_ef_search(embedding: type[Embedding]) -> int:
     return embedding.ef_search or conf.current().ef_search
 
 
-def _search(
-    ask: Ask,
-    embedding: type[Embedding],
-    allowed: Query,
-    query: Query,
-    limit: int,
-    using: str,
-) -> list[Match]:
-    expected = estimates.rows(allowed.sql, allowed.parameters, using)
-    most = conf.current().exact_rows
-    if expected > min(FEW_ROWS, most):
-        pictures, items = estimates.totals(embedding, using)
-        count = math.ceil(limit * _pictures_per_item(pictures, items))
-        # Until it has found so many, the index passes the more, the fewer of the table are allowed.
-        if expected > most or expected**2 > PASSED_COST * count * pictures:
-            share = min(1.0, expected / pictures) if pictures > 0 else 1.0
-            ef = ef_search(embedding, limit, share)
-            for wanted in (count, count * AGAIN):
-                found = _by_index(ask, allowed, query, wanted, limit, ef)
-                if len(found) == limit:
+@dataclass(frozen=True)
+class _Search:
+    """One search; its rows are an item, its source that is nearest, their distance, and the columns
+    of the selection, nearest first.
+    """
+
+    ask: Ask
+    embedding: type[Embedding]
+    allowed: Query
+    query: Query
+    limit: int
+    using: str
+    selection: Selection | None
+
+    def rows(self) -> Rows:
+        allowed, limit = self.allowed, self.limit
+        expected = estimates.rows(allowed.sql, allowed.parameters, self.using)
+        most = conf.current().exact_rows
+        if expected > min(FEW_ROWS, most):
+            pictures, items = estimates.totals(self.embedding, self.using)
+            count = math.ceil(limit * _pictures_per_item(pictures, items))
+            # Until it has found so many, the index passes the more, the fewer of the table are
+            # allowed.
+            if expected > most or expected**2 > PASSED_COST * count * pictures:
+                share = min(1.0, expected / pictures) if pictures > 0 else 1.0
+                ef = ef_search(self.embedding, limit, share)
+                for wanted in (count, count * AGAIN):
+                    found = self._by_index(wanted, ef)
+                    if len(found) == limit:
+                        return found
+                if expected > MAX_EXACT_ROWS:
                     return found
-            if expected > MAX_EXACT_ROWS:
-                return found
-    return _exactly(ask, allowed, query, limit, ef_search(embedding, limit))
+        return self._exactly(ef_search(self.embedding, limit))
+
+    def _by_index(self, count: int, ef: int) -> Rows:
+        """Asks the index for `count` pictures around each vector of the query."""
+        near = f"""
+            SELECT item, source, vector <#> cardigan_query.vector AS distance
+            FROM ({self.allowed.sql}) AS allowed (item, source, version, vector)
+            WHERE version = cardigan_query.version
+            ORDER BY vector <#> cardigan_query.vector LIMIT %s"""
+        return self._best(near, [*self.allowed.parameters, count], ef)
+
+    def _exactly(self, ef: int) -> Rows:
+        """Compares all allowed pictures; OFFSET 0 keeps the planner from taking the index."""
+        near = f"""
+            SELECT item, source, vector <#> cardigan_query.vector AS distance
+            FROM ({self.allowed.sql} OFFSET 0) AS allowed (item, source, version, vector)
+            WHERE version = cardigan_query.version"""
+        return self._best(near, self.allowed.parameters, ef)
+
+    def _best(self, near: str, near_parameters: Sequence[Any], ef: int) -> Rows:
+        """Returns the nearest of each item. Of pictures of two encoder versions, while an item is
+        being encoded anew, the newer ones are looked around: distances of two versions have no
+        order.
+        """
+        best = f"""
+            SELECT item, source, distance FROM (
+                SELECT DISTINCT ON (item) item, source, distance
+                FROM cardigan_query CROSS JOIN LATERAL ({near}) AS near
+                ORDER BY item, distance) AS best
+            ORDER BY distance, item LIMIT %s"""
+        if self.selection is not None:
+            best = f"""
+                SELECT best.*, selected.* FROM ({best}) AS best
+                CROSS JOIN LATERAL ({self.selection.sql}) AS selected
+                ORDER BY best.distance, best.item"""
+        sql = f"""
+            WITH cardigan_query (vector, version) AS MATERIALIZED (
+                SELECT vector, version FROM (
+                    SELECT *, max(version) OVER () AS newest
+                    FROM ({self.query.sql}) AS own (vector, version)
+                ) AS own WHERE version = newest)
+            {best}"""
+        shared = [*near_parameters, self.limit]
+        return self.ask(Statement(sql, own=self.query.parameters, shared=shared), ef)
 
 
 def _pictures_per_item(pictures: float, items: float) -> float:
     """Returns somewhat more than items have on the average."""
     if pictures < 1 or items < 1:  # Never analysed.
         return PICTURES_PER_ITEM
-    return min(SPARE * max(1.0, pictures / items), MAX_PICTURES_PER_ITEM)
-
-
-def _by_index(
-    ask: Ask, allowed: Query, query: Query, count: int, limit: int, ef: int
-) -> list[Match]:
-    """Asks the index for `count` pictures around each vector of the query."""
-    near = f"""
-        SELECT item, source, vector <#> cardigan_query.vector AS distance
-        FROM ({allowed.sql}) AS allowed (item, source, version, vector)
-        WHERE version = cardigan_query.version
-        ORDER BY vector <#> cardigan_query.vector LIMIT %s"""
-    return _best(ask, near, [*allowed.parameters, count], query, limit, ef)
-
-
-def _exactly(ask: Ask, allowed: Query, query: Query, limit: int, ef: int) -> list[Match]:
-    """Compares all allowed pictures; OFFSET 0 keeps the planner from taking the index instead."""
-    near = f"""
-        SELECT item, source, vector <#> cardigan_query.vector AS distance
-        FROM ({allowed.sql} OFFSET 0) AS allowed (item, source, version, vector)
-        WHERE version = cardigan_query.version"""
-    return _best(ask, near, allowed.parameters, query, limit, ef)
-
-
-def _best(
-    ask: Ask, near: str, near_parameters: Sequence[Any], query: Query, limit: int, ef: int
-) -> list[Match]:
-    """Returns the nearest of each item. Of pictures of two encoder versions, while an item is being
-    encoded anew, the newer ones are looked around: distances of two versions have no order.
-    """
-    statement = Statement(
-        f"""
-        WITH cardigan_query (vector, version) AS MATERIALIZED (
-            SELECT vector, version FROM (
-                SELECT *, max(version) OVER () AS newest FROM ({query.sql}) AS own (vector, version)
-            ) AS own WHERE version = newest)
-        SELECT item, source, distance FROM (
-            SELECT DISTINCT ON (item) item, source, distance
-            FROM cardigan_query CROSS JOIN LATERAL ({near}) AS near
-            ORDER BY item, distance) AS best
-        ORDER BY distance, item LIMIT %s
-        """,
-        own=query.parameters,
-        shared=[*near_parameters, limit],
-    )
-    return [
-        Match(item, source, min(1.0, max(0.0, -distance)))
-        for item, source, distance in ask(statement, ef)
-    ]
+    more = max(0.0, pictures / items - 1)
+    return min(SPARE + SPARE_PER_PICTURE * more, MAX_PICTURES_PER_ITEM)
 
 
 @cache

@@ -133,6 +133,7 @@ def _distinct(
             excluded=excluded,
             limit=wanted,
             using=within.db,
+            with_sources=embedding.item_field is not None,
         )
         found = {match.item_pk: match for match in matches}
         kept = families.distinct(embedding, list(found), besides=excluded, using=within.db)
@@ -185,7 +186,7 @@ def _hydrate(
     *,
     must_hold: bool = False,
 ) -> list[Any]:
-    """Returns the items of the matches in their order, from `within`, in two queries.
+    """Returns the items of the matches in their order, from `within`.
 
     A picture that is gone, or of another item by now, takes its match with it; where matches
     `must_hold`, it raises _Moved.
@@ -197,7 +198,10 @@ def _hydrate(
         sources = {pk: Source(item, pk) for pk, item in items.items()}
         must_hold = False  # What isn't in `within` may be gone as well.
     else:
-        sources = fetching.sources(embedding, [match.source_pk for match in matches], within.db)
+        sources = {match.source_pk: match.source for match in matches if match.source}
+        missing = [match.source_pk for match in matches if match.source is None]
+        if missing:
+            sources |= fetching.sources(embedding, missing, within.db)
     answers = []
     for match in matches:
         source = sources.get(match.source_pk)

@@ -79,7 +79,7 @@ def of_item(embedding: type[Embedding], pk: Any, *, limit: int, using: str) -> S
     now = time.time()
     has_held = kept is not None and _holds(kept, revision, own, now)
     if kept is not None and has_held:
-        matches = list(map(Match._make, kept[-1]))
+        matches = [Match(*match) for match in kept[-1]]
     else:
         # The state was read before the vectors, so what is found can only be newer.
         matches = neighbours.nearest(
@@ -92,7 +92,7 @@ def of_item(embedding: type[Embedding], pk: Any, *, limit: int, using: str) -> S
         )
         if not has_written:
             with _trouble():
-                _cache().set(key, (revision, now, own, list(map(tuple, matches))))
+                _cache().set(key, (revision, now, own, [match[:3] for match in matches]))
     is_all = len(matches) < count and not _may_stay_short(embedding, using)
     return Shelf(key, matches, is_all, has_held)
 

@@ -283,9 +283,9 @@ class TestOutsideOfATransaction:
     ) -> None:
         query = product_at("query", [0], version)
         product_at("near", [10], version)
-        with django_assert_num_queries(4):  # The plan, the search, the items, the sources.
+        with django_assert_num_queries(3):  # The plan, the search with the pictures, the items.
             similar_to(query)
-        with django_assert_num_queries(3):
+        with django_assert_num_queries(2):
             similar_to(query)
 
     def test_one_that_takes_too_long_is_cancelled(
