@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from django.db import DatabaseError, connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import connections, transaction
 
 from . import conf, prepared
 from .prepared import Statement
@@ -25,18 +25,11 @@ def asking(using: str) -> Iterator[Ask]:
     inside one that is open already, the settings are put back after the block.
     """
     connection = connections[using]
-    if not connection.in_atomic_block and _takes_two_statements(connection):
+    if prepared.takes_several_statements(connection):
         with connection.cursor() as cursor:
 
             def ask_at_once(statement: Statement, ef: int) -> list[tuple[Any, ...]]:
-                kept = prepared.of(connection, statement)
-                try:
-                    return _at_once(cursor, kept or statement, ef)
-                except DatabaseError as error:
-                    if kept is None or not prepared.is_lost(error):
-                        raise
-                    prepared.give_up(connection)
-                return _at_once(cursor, statement, ef)
+                return prepared.ask(connection, statement, partial(_at_once, cursor, ef))
 
             yield ask_at_once
         return
@@ -54,12 +47,10 @@ def asking(using: str) -> Iterator[Ask]:
             cursor.execute(*_setting(previous))
 
 
-def _at_once(cursor: Any, statement: Statement, ef: int) -> list[tuple[Any, ...]]:
+def _at_once(cursor: Any, ef: int, statement: Statement) -> list[tuple[Any, ...]]:
     setting, values = _setting(_wanted(ef))
     cursor.execute(f"{setting}; {statement.sql}", [*values, *statement.parameters])
-    while cursor.nextset():
-        pass  # The rows come last.
-    return list(cursor.fetchall())
+    return prepared.last_rows(cursor)
 
 
 def _wanted(ef: int) -> dict[str, str]:
@@ -68,11 +59,6 @@ def _wanted(ef: int) -> dict[str, str]:
         "hnsw.iterative_scan": "relaxed_order",
         "statement_timeout": str(int(conf.current().search_timeout_seconds * 1000)),
     }
-
-
-def _takes_two_statements(connection: BaseDatabaseWrapper) -> bool:
-    bound_by_server = connection.settings_dict["OPTIONS"].get("server_side_binding")
-    return connection.get_autocommit() and not bound_by_server
 
 
 # The cast loads pgvector, without which its settings are unknown to a new connection.

@@ -34,7 +34,7 @@ class Source(NamedTuple):
     item_pk: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Selection:
     """A statement that selects sources."""
 
@@ -75,7 +75,7 @@ def selected(embedding: type[Embedding], condition: str, using: str) -> Selectio
     if type(model._base_manager) is not Manager:
         return None
     key = _Meets(F("pk"), condition)
-    rows = model._base_manager.using(using).filter(key).annotate(**_item(embedding))
+    rows = model._base_manager.using(using).filter(key).annotate(**_item(embedding)).order_by()
     compiler = rows.query.get_compiler(using)
     sql, _none = compiler.as_sql()
     columns = [column for column, _sql, _alias in compiler.select]

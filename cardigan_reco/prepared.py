@@ -12,10 +12,10 @@ prepares nothing more.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -28,12 +28,15 @@ AFTER = 2
 """Times that a connection plans a search, before it prepares the next one like it."""
 COUNTED = 500
 """Different searches that a connection counts."""
-LOST = {
+_LOST = {
     "26000",  # No such statement: another connection of the pool, or DEALLOCATE ALL.
     "42P05",  # There is one already: another client's of the pool.
     "0A000",  # Columns have another type by now.
 }
 """SQLSTATE of errors after which a search is asked plainly."""
+
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,41 @@ _kept: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
 """By the driver's connections: Django's outlive them."""
 
 
-def of(connection: BaseDatabaseWrapper, statement: Statement) -> Statement | None:
+def takes_several_statements(connection: BaseDatabaseWrapper) -> bool:
+    """Returns whether one message may hold several, which are a transaction of their own."""
+    bound_by_server = connection.settings_dict["OPTIONS"].get("server_side_binding")
+    return not connection.in_atomic_block and connection.get_autocommit() and not bound_by_server
+
+
+def ask(
+    connection: BaseDatabaseWrapper, statement: Statement, execute: Callable[[Statement], _Answer]
+) -> _Answer:
+    """Returns what `execute` makes of the statement, or of one that executes it prepared."""
+    kept = _kept_one(connection, statement)
+    try:
+        return execute(kept or statement)
+    except DatabaseError as error:
+        if kept is None or getattr(error.__cause__, "sqlstate", None) not in _LOST:
+            raise
+        _kept[connection.connection] = _Kept(is_given_up=True)
+    return execute(statement)
+
+
+def last_rows(cursor: Any) -> list[tuple[Any, ...]]:
+    """Returns the rows of the last statement of a message."""
+    while cursor.nextset():
+        pass
+    return list(cursor.fetchall())
+
+
+def _kept_one(connection: BaseDatabaseWrapper, statement: Statement) -> Statement | None:
     """Returns what executes the statement prepared, and prepares it first if it wasn't; None where
     it should be asked as it is.
     """
     most = conf.current().prepared_searches
     # Django's word for a pool that gives each transaction another connection.
-    if not most or connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]:
+    is_pooled = connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]
+    if not most or is_pooled or not takes_several_statements(connection):
         return None
     connection.ensure_connection()
     kept = _kept.setdefault(connection.connection, _Kept())
@@ -91,16 +122,6 @@ def of(connection: BaseDatabaseWrapper, statement: Statement) -> Statement | Non
     kept.names.move_to_end(key)
     places = ", ".join(["%s"] * len(statement.own))
     return Statement(f"{before}EXECUTE {name} ({places})", statement.own)
-
-
-def is_lost(error: DatabaseError) -> bool:
-    """Returns whether it was being prepared that failed."""
-    return getattr(error.__cause__, "sqlstate", None) in LOST
-
-
-def give_up(connection: BaseDatabaseWrapper) -> None:
-    """Prepares nothing more on this connection of the driver."""
-    _kept[connection.connection] = _Kept(is_given_up=True)
 
 
 def _is_worthwhile(kept: _Kept, key: Any) -> bool:

@@ -76,8 +76,9 @@ def around_item(
     """
     _check(embedding, within, limit, 0, min_similarity)
     if conf.current().shelf_cache is not None:
-        shelf = shelves.of_item(embedding, pk, limit=limit, using=within.db)
-        found = _of_shelf(embedding, shelf, within, excluded, limit, min_similarity)
+        first = limit + (SPARE if families.are_known(embedding) else 0)
+        shelf = shelves.of_item(embedding, pk, limit=limit, shown=first, using=within.db)
+        found = _of_shelf(embedding, shelf, within, excluded, limit, first, min_similarity)
         result = "searched" if found is None else "held" if shelf.has_held else "renewed"
         metrics.shelf(embedding._meta.label_lower, result)
         if found is not None:
@@ -148,9 +149,12 @@ def _of_shelf(
     within: QuerySet[Any],
     excluded: Sequence[Any],
     limit: int,
+    first: int,
     floor: float,
 ) -> list[Any] | None:
-    """Returns the items of a shelf; None if it doesn't hold, or `within` leaves too few of it."""
+    """Returns the items of a shelf, after a look at the `first` matches, if they do; None if it
+    doesn't hold, or `within` leaves too few of it.
+    """
     unwanted = set(excluded)
     near = [
         match
@@ -158,7 +162,6 @@ def _of_shelf(
         if match.similarity >= floor and match.item_pk not in unwanted
     ]
     ends = shelf.is_all or (bool(shelf.matches) and shelf.matches[-1].similarity < floor)
-    first = limit + (SPARE if families.are_known(embedding) else 0)
     found: dict[Any, Any] = {}
     for matches in (near[:first], near[first:]):
         try:

@@ -21,11 +21,12 @@ from typing import Any
 
 from django.core.cache import DEFAULT_CACHE_ALIAS, BaseCache, caches
 from django.db import connections
-from django.db.models import Field
 
-from . import conf, estimates, neighbours
+from . import conf, estimates, fetching, neighbours, prepared
+from .fetching import Selection, Source
 from .models import Embedding
 from .neighbours import Match
+from .prepared import Statement
 from .revisions import TABLE
 
 FORMAT = 1
@@ -63,23 +64,27 @@ class Shelf:
             _cache().delete(self.key)
 
 
-def of_item(embedding: type[Embedding], pk: Any, *, limit: int, using: str) -> Shelf:
+def of_item(embedding: type[Embedding], pk: Any, *, limit: int, shown: int, using: str) -> Shelf:
     """Returns what is near an item, some more than `limit`: from the cache, if the item has the
     pictures that it had, and no vector was written since or it is younger than SHELF_SECONDS.
 
     Otherwise it is searched, as well if the cache fails. Whether the pictures on it are there, and
-    of the same items, is for the caller to see.
+    of the same items, is for the caller to see; the first `shown` of the cache come with theirs.
     """
     count = PER_WANTED * limit + SPARE
     key = _key(embedding, pk, count, using)
     kept: _Kept | None = None
     with _trouble():
         kept = _cache().get(key)
-    revision, own, has_written = _state(embedding, pk, using)
+    keys = [] if kept is None else [source_pk for _item, source_pk, _similarity in kept[-1]]
+    revision, own, has_written, sources = _state(embedding, pk, keys[:shown], using)
     now = time.time()
     has_held = kept is not None and _holds(kept, revision, own, now)
     if kept is not None and has_held:
-        matches = [Match(*match) for match in kept[-1]]
+        matches = [
+            Match(item, source, similarity, sources.get(source))
+            for item, source, similarity in kept[-1]
+        ]
     else:
         # The state was read before the vectors, so what is found can only be newer.
         matches = neighbours.nearest(
@@ -138,23 +143,41 @@ def _trouble() -> Iterator[None]:
             )
 
 
-def _state(embedding: type[Embedding], pk: Any, using: str) -> tuple[int, list[Any], bool]:
-    """Returns the collection's revision, the keys of the item's pictures, and whether this
-    transaction has written anything.
+def _state(
+    embedding: type[Embedding], pk: Any, keys: list[Any], using: str
+) -> tuple[int, list[Any], bool, dict[Any, Source]]:
+    """Returns the collection's revision, the keys of the item's pictures, whether this transaction
+    has written anything, and the sources with these keys, unless they are fetched in another way.
     """
-    sql, label, key = _statement(embedding, using)
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, [label, key.get_db_prep_value(pk, connections[using])])
-        revision, own, has_written = cursor.fetchone()
-    return revision, own, has_written
+    connection = connections[using]
+    selection = fetching.selected(embedding, "= ANY(%s)", using) if keys else None
+    item = embedding.item_model()._meta.pk.get_db_prep_value(pk, connection)
+    parameters = [embedding._meta.label_lower, item] + ([keys] if selection else [])
+
+    def execute(statement: Statement) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement.sql, statement.parameters)
+            return prepared.last_rows(cursor)
+
+    sql = _sql(embedding, selection, using)
+    rows = prepared.ask(connection, Statement(sql, own=parameters), execute)
+    revision, own, has_written, *_source = rows[0]
+    sources: dict[Any, Source] = {}
+    if selection is not None:
+        columns = (row[4:] for row in rows if row[3])
+        sources = {source.row.pk: source for source in selection.sources(columns, using)}
+    return revision, own, has_written, sources
 
 
 @cache
-def _statement(embedding: type[Embedding], using: str) -> tuple[str, str, Field[Any, Any]]:
-    sql = f"""
+def _sql(embedding: type[Embedding], selection: Selection | None, using: str) -> str:
+    state = f"""
         SELECT coalesce((SELECT revision FROM {TABLE} WHERE collection = %s), 0),
             ARRAY(SELECT source FROM {neighbours.pictured(embedding, using)}
                 WHERE item = %s ORDER BY source),
-            pg_current_xact_id_if_assigned() IS NOT NULL
-        """
-    return sql, embedding._meta.label_lower, embedding.item_model()._meta.pk
+            pg_current_xact_id_if_assigned() IS NOT NULL"""
+    if selection is None:
+        return state
+    return f"""
+        SELECT * FROM ({state}) AS state
+        LEFT JOIN (SELECT true, selected.* FROM ({selection.sql}) AS selected) AS there ON true"""
