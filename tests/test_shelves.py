@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from cardigan_reco import conf, estimates, neighbours, revisions
+from cardigan_reco import conf, estimates, neighbours, prepared, revisions
 from cardigan_reco.models import DuplicatePair, DuplicateState, EncoderVersion
 from cardigan_reco.recommendations import similar_to
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all
@@ -82,6 +82,21 @@ def test_a_shelf_is_searched_once(version: EncoderVersion, settings: Settings) -
     assert [each.matched_source for each in similar_to(query)] == [
         ProductImage.objects.get(product=each, display_order=0) for each in similar_to(query)
     ]
+
+
+def test_what_a_held_shelf_depends_on_is_prepared(version: EncoderVersion) -> None:
+    query = product_at("query", [0], version)
+    product_at("near", [10], version)
+    for _ in range(2 + prepared.AFTER):
+        assert titles(similar_to(query)) == ["near"]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        [text] = [text for (text,) in cursor.fetchall() if "cardigan_query" not in text]
+        assert "pg_current_xact_id_if_assigned" in text
+    Product.objects.filter(title="near").update(title="nearest")
+    ProductImage.objects.update(caption="changed")
+    [item] = similar_to(query)
+    assert (item.title, item.matched_source.caption) == ("nearest", "changed")
 
 
 def test_new_vectors_are_seen_at_once(add_product: AddProduct) -> None:
