@@ -26,7 +26,7 @@ from tests.testapp.models import Poster, PosterEmbedding
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HELD = 2
-"""Statements of a shelf that is in the cache: what it depends on and the sources, then the items."""
+"""Statements of a shelf in the cache: what it depends on and the sources, then the items."""
 
 
 class BrokenCache(LocMemCache):
