@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from PIL import Image
 from ..exceptions import EncoderError, MissingExtra
 from . import devices
 from .base import Encoder
+from .lanes import Lanes
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +51,8 @@ class NetworkEncoder(Encoder):
         self._threads = threads
         self._lock = Lock()
         self._ready: tuple[nn.Module, torch.device] | None = None
+        self._lanes: Lanes | None = None
+        """Of a network that is on the CPU, with several threads."""
 
     @property
     def uses_cuda(self) -> bool:
@@ -72,11 +76,11 @@ class NetworkEncoder(Encoder):
         start, size = 0, self._batch_size
         while start < len(images):
             batch = images[start : start + size]
-            vectors = self._run(network, device, batch)
+            vectors = self._unless_full(network, device, batch)
             if vectors is None:
                 size = len(batch) // 2
                 continue
-            batches.append(vectors)
+            batches += vectors
             start += len(batch)
         return np.concatenate(batches)
 
@@ -99,28 +103,38 @@ class NetworkEncoder(Encoder):
                     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
                 except torch.OutOfMemoryError as error:
                     raise EncoderError(_full(device, "The network")) from error
+                if device.type == "cpu" and torch.get_num_threads() > 1:
+                    self._lanes = Lanes()
                 self._ready = (network, device)
             return self._ready
 
-    def _run(
+    def _unless_full(
         self, network: nn.Module, device: torch.device, images: Sequence[Image.Image]
-    ) -> NDArray[np.float32] | None:
-        """Returns the vectors, or None if the batch doesn't fit into CUDA's memory."""
+    ) -> list[NDArray[np.float32]] | None:
+        """Returns the vectors, in parts, or None if the batch doesn't fit into CUDA's memory."""
         import torch
 
-        pictures = self.prepare(images)
-        half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        run = partial(self._run, network, device)
         try:
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-                output = network(pictures.to(device, memory_format=torch.channels_last))
-                vectors: NDArray[np.float32] = output.float().cpu().numpy()
-                return vectors
+            return [run(images)] if self._lanes is None else self._lanes.run(run, images)
         except torch.OutOfMemoryError as error:
             if len(images) == 1:
                 raise EncoderError(_full(device, "A single picture")) from error
         # Only here, after the exception and its frames, is the batch's memory free to be returned.
         torch.cuda.empty_cache()
         return None
+
+    def _run(
+        self, network: nn.Module, device: torch.device, images: Sequence[Image.Image]
+    ) -> NDArray[np.float32]:
+        import torch
+
+        pictures = self.prepare(images)
+        half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+            output = network(pictures.to(device, memory_format=torch.channels_last))
+            vectors: NDArray[np.float32] = output.float().cpu().numpy()
+            return vectors
 
 
 def _full(device: torch.device, what: str) -> str:
