@@ -36,8 +36,8 @@ class NetworkEncoder(Encoder):
     ) -> None:
         """`device`: auto, cpu, mps, cuda or cuda:N; auto takes the best that torch finds.
 
-        `batch_size`: pictures that go through the network together. Halved, for the rest of one
-        `encode()`, when CUDA's memory runs out.
+        `batch_size`: pictures that go through the network together; on a CPU, many are divided
+        among its threads. Halved, for the rest of one `encode()`, when CUDA's memory runs out.
         `threads`: CPU threads of torch in this process, for all that uses torch in it; None
         leaves torch's own choice, a thread a core. Divide the cores among the workers of a
         machine: several processes with all cores each run many times slower.
