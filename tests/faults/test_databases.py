@@ -22,6 +22,7 @@ from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, add_image, enco
 from tests.faults.conftest import AddImage, requests
 from tests.processes import Broker, PgBouncer, wait_until
 from tests.test_encoding import Unwell
+from tests.testapp.catalogue.models import Product
 from tests.testapp.models import ProductImageEmbedding
 from tests.workers import StartWorker, wait_until_encoded
 
@@ -33,6 +34,14 @@ def bouncer(tmp_path: Path) -> Iterator[PgBouncer]:
     server = PgBouncer(need("pgbouncer"), tmp_path / "pgbouncer.log")
     yield server
     server.stop()
+
+
+@pytest.fixture
+def encoded(add_product: AddProduct) -> list[Product]:
+    colours = {"mug": RED, "bowl": ORANGE, "vase": GREEN}
+    products = [add_product(title, colour) for title, colour in colours.items()]
+    encode_all()
+    return products
 
 
 def plain(database: dict[str, object]) -> dict[str, object]:
@@ -59,14 +68,10 @@ class TestPgBouncer:
             assert "ERROR" not in worker.output()
 
     def test_fault_54_a_search_that_another_client_has_prepared_finds_the_same(
-        self, bouncer: PgBouncer, add_product: AddProduct
+        self, bouncer: PgBouncer, encoded: list[Product]
     ) -> None:
         """The clients share one connection, and Django wasn't told so."""
-        mug, bowl, vase = (
-            add_product(title, colour)
-            for title, colour in [("mug", RED), ("bowl", ORANGE), ("vase", GREEN)]
-        )
-        encode_all()
+        mug, bowl, vase = encoded
         own = connections["default"]
         clients = [connections.create_connection("default") for _ in range(2)]
         try:
@@ -88,13 +93,9 @@ class TestPgBouncer:
             connections["default"] = own
 
     def test_fault_54_a_search_leaves_no_setting_behind(
-        self, bouncer: PgBouncer, add_product: AddProduct
+        self, bouncer: PgBouncer, encoded: list[Product]
     ) -> None:
-        mug, bowl, vase = (
-            add_product(title, colour)
-            for title, colour in [("mug", RED), ("bowl", ORANGE), ("vase", GREEN)]
-        )
-        encode_all()
+        mug, bowl, vase = encoded
         pooled = connections.create_connection("default")
         pooled.settings_dict = bouncer.settings
         own = connections["default"]
