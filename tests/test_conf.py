@@ -101,6 +101,18 @@ def test_times_are_positive_numbers(key: str, value: object) -> None:
     assert reported({key: 0.25}) == []
 
 
+@pytest.mark.parametrize("value", [-1, 1001, 10.0, True, None])
+def test_searches_are_prepared_up_to_a_number(value: object) -> None:
+    assert reported({"PREPARED_SEARCHES": value}) == [
+        (
+            "E002",
+            f"CARDIGAN_RECO['PREPARED_SEARCHES'] is {value!r}.",
+            "It must be a whole number from 0 to 1000.",
+        )
+    ]
+    assert reported({"PREPARED_SEARCHES": 0}) == []
+
+
 @pytest.mark.parametrize("value", [0, 1001, 10.0, True, "100"])
 def test_ef_search_keeps_to_pgvectors_limits(value: object) -> None:
     assert reported({"EF_SEARCH": value}) == [

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.db.models import Manager, QuerySet
+from django.db.models.functions import Upper
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from cardigan_reco import recommendations
+from cardigan_reco import fetching, recommendations
 from cardigan_reco.models import EncoderVersion
 from cardigan_reco.recommendations import similar_to
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all
@@ -18,8 +21,8 @@ from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
 
 pytestmark = pytest.mark.django_db
 
-STATEMENTS = 9
-"""Savepoint and its release, settings read, set and put back, plan, search, items, sources."""
+STATEMENTS = 8
+"""Savepoint and its release, settings read, set and put back, plan, search with sources, items."""
 
 
 def at(degrees: float) -> list[float]:
@@ -215,6 +218,27 @@ def test_bad_arguments_are_named(
 def test_an_item_of_another_model_is_refused() -> None:
     with pytest.raises(TypeError, match=r"recommends catalogue.Product objects, got <Poster: A>"):
         similar_to(Poster(title="A"))
+
+
+def test_pictures_come_by_the_shops_own_base_manager(
+    version: EncoderVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Loud(Manager[Any]):
+        def get_queryset(self) -> QuerySet[Any]:
+            return super().get_queryset().annotate(loud=Upper("caption"))
+
+    query = product_at("query", [0], version)
+    near = product_at("near", [10], version)
+    near.images.update(caption="sale")
+    own = Loud()
+    own.model = ProductImage
+    monkeypatch.setitem(ProductImage._meta.__dict__, "base_manager", own)
+    fetching.selected.cache_clear()
+    try:
+        [item] = similar_to(query)
+        assert (item.title, item.matched_source.loud) == ("near", "SALE")
+    finally:
+        fetching.selected.cache_clear()
 
 
 class TestSettingsOfTheSearch:
