@@ -56,6 +56,8 @@ class IndexScan:
             pairs = [
                 (search(partial(self._by_index, picture)), exact) for picture, exact in self._exact
             ]
+            # Inside another transaction, the settings would outlive this one.
+            transaction.set_rollback(True, using=self._using)
         return compare(f"index alone, ef_search {ef_search}", self._limit, pairs)
 
     def _set(self, name: str, value: object) -> None:
