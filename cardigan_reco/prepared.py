@@ -34,8 +34,6 @@ _LOST = {
     "0A000",  # Columns have another type by now.
 }
 """SQLSTATE of errors after which a search is asked plainly."""
-
-
 _Answer = TypeVar("_Answer")
 
 
@@ -76,7 +74,9 @@ def takes_several_statements(connection: BaseDatabaseWrapper) -> bool:
 def ask(
     connection: BaseDatabaseWrapper, statement: Statement, execute: Callable[[Statement], _Answer]
 ) -> _Answer:
-    """Returns what `execute` makes of the statement, or of one that executes it prepared."""
+    """Returns what `execute` makes of the statement, or of one that executes it prepared: a message
+    of several, whose rows come last. Raises what `execute` does, unless it is asked plainly then.
+    """
     kept = _kept_one(connection, statement)
     try:
         return execute(kept or statement)

@@ -150,7 +150,9 @@ def _state(
     has written anything, and the sources with these keys, unless they are fetched in another way.
     """
     connection = connections[using]
-    selection = fetching.selected(embedding, "= ANY(%s)", using) if keys else None
+    # A source that is its own item comes from the shop's queryset.
+    is_wanted = bool(keys) and embedding.item_field is not None
+    selection = fetching.selected(embedding, "= ANY(%s)", using) if is_wanted else None
     item = embedding.item_model()._meta.pk.get_db_prep_value(pk, connection)
     parameters = [embedding._meta.label_lower, item] + ([keys] if selection else [])
 

@@ -101,28 +101,23 @@ def test_times_are_positive_numbers(key: str, value: object) -> None:
     assert reported({key: 0.25}) == []
 
 
-@pytest.mark.parametrize("value", [-1, 1001, 10.0, True, None])
-def test_searches_are_prepared_up_to_a_number(value: object) -> None:
-    assert reported({"PREPARED_SEARCHES": value}) == [
+@pytest.mark.parametrize(
+    ("key", "least", "value"),
+    [
+        *(("PREPARED_SEARCHES", 0, value) for value in (-1, 1001, 10.0, True, None)),
+        *(("EF_SEARCH", 1, value) for value in (0, 1001, 10.0, True, "100")),  # pgvector's limits.
+    ],
+)
+def test_some_numbers_have_limits(key: str, least: int, value: object) -> None:
+    assert reported({key: value}) == [
         (
             "E002",
-            f"CARDIGAN_RECO['PREPARED_SEARCHES'] is {value!r}.",
-            "It must be a whole number from 0 to 1000.",
+            f"CARDIGAN_RECO[{key!r}] is {value!r}.",
+            f"It must be a whole number from {least} to 1000.",
         )
     ]
-    assert reported({"PREPARED_SEARCHES": 0}) == []
-
-
-@pytest.mark.parametrize("value", [0, 1001, 10.0, True, "100"])
-def test_ef_search_keeps_to_pgvectors_limits(value: object) -> None:
-    assert reported({"EF_SEARCH": value}) == [
-        (
-            "E002",
-            f"CARDIGAN_RECO['EF_SEARCH'] is {value!r}.",
-            "It must be a whole number from 1 to 1000.",
-        )
-    ]
-    assert reported({"EF_SEARCH": 1000}) == []
+    assert reported({key: least}) == []
+    assert reported({key: 1000}) == []
 
 
 @pytest.mark.parametrize("value", ["", None, 5])
