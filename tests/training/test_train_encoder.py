@@ -15,6 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from cardigan_reco.encoders.torch import TorchEncoder
+from tests import postgres
 from tests.training import shapes
 
 torch = pytest.importorskip("torch")
@@ -50,7 +51,12 @@ def command(folder: Path, data: Path, *options: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "DATABASE_URL": postgres.url(),  # One that was killed would leave its own server running.
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def test_it_learns_and_writes_an_encoder_that_a_shop_can_name(data, tmp_path, capsys):
