@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 
 from cardigan_reco import copies, duplicates, images
 from cardigan_reco.copies import Descriptor
+from cardigan_reco.fields import EF_CONSTRUCTION
 from cardigan_reco.models import CopyDescriptor, DuplicatePair, EncoderVersion
 from example_shop import folders
 from tests import postgres
@@ -173,7 +174,7 @@ def catalogue(base: Base, rows: int) -> Iterator[np.random.Generator]:
             cursor.execute("SET maintenance_work_mem = '1GB'")
             cursor.execute(
                 f"CREATE INDEX product_image_vector_hnsw ON {TABLE} "
-                "USING hnsw (vector halfvec_ip_ops)"
+                f"USING hnsw (vector halfvec_ip_ops) WITH (ef_construction = {EF_CONSTRUCTION})"
             )
             cursor.execute("VACUUM ANALYZE")
         yield random

@@ -1,7 +1,7 @@
 """How far in-process indexes are ahead: faiss, hnswlib and usearch beside us, called and served.
 
 `python benchmarks/libraries.py --rows 100000` fills a database of its own, builds an HNSW of the
-same shape (m 16, ef_construction 64) over the same vectors with each library that is installed,
+same shape (m 16, ef_construction 128) over the same vectors with each library that is installed,
 and times one search at a time, 20 nearest with ef 100, on one thread. We are timed as
 `similar_to`, which returns the shop's objects, and as JSON through gunicorn. The libraries answer
 with places in an array: they have no filters, no transactions and no restarts to survive, and each
@@ -28,11 +28,12 @@ import synthetic
 from django.db import connection
 from side_by_side import Figure, median
 
+from cardigan_reco.fields import EF_CONSTRUCTION
 from cardigan_reco.recommendations import similar_to
 from tests.testapp.catalogue.models import Product
 
 WANTED = 20
-M, EF_CONSTRUCTION, EF = 16, 64, 100
+M, EF = 16, 100
 SERVED = """
 from tests.settings import *
 INSTALLED_APPS = [*INSTALLED_APPS, "rest_framework"]

@@ -19,6 +19,8 @@ import synthetic
 from django.db import connection
 from side_by_side import Figure, median
 
+from cardigan_reco.fields import EF_CONSTRUCTION
+
 WANTED = 20
 CANDIDATES = (40, 80, 160, 320, 640, 1000)
 """Of the bits, that are compared exactly."""
@@ -113,10 +115,14 @@ def build(dimensions: int) -> None:
             f"{columns} FROM {half}"
         )
         cursor.execute(f"ALTER TABLE {FLOAT} ADD PRIMARY KEY (source_id)")
-        cursor.execute(f"CREATE INDEX {FLOAT}_hnsw ON {FLOAT} USING hnsw (vector vector_ip_ops)")
+        cursor.execute(
+            f"CREATE INDEX {FLOAT}_hnsw ON {FLOAT} USING hnsw (vector vector_ip_ops) "
+            f"WITH (ef_construction = {EF_CONSTRUCTION})"
+        )
         cursor.execute(
             f"CREATE INDEX {BITS}_hnsw ON {half} USING hnsw "
-            f"((binary_quantize(vector)::bit({dimensions})) bit_hamming_ops)"
+            f"((binary_quantize(vector)::bit({dimensions})) bit_hamming_ops) "
+            f"WITH (ef_construction = {EF_CONSTRUCTION})"
         )
         cursor.execute("VACUUM ANALYZE")
 

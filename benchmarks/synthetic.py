@@ -223,8 +223,8 @@ def text(vector: Vectors) -> str:
 
 
 def build_index() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE INDEX {INDEX} ON {TABLE} USING hnsw (vector halfvec_ip_ops)")
+    with connection.schema_editor() as editor:
+        editor.add_index(ProductImageEmbedding, ProductImageEmbedding._meta.indexes[0])
 
 
 def address() -> str:

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-EF_PER_ITEM = 3
+EF_PER_ITEM = 2.25
 """The least hnsw.ef_search for each wanted item."""
 PICTURES_PER_ITEM, MAX_PICTURES_PER_ITEM = 4.0, 8.0
 """Rows that are asked of the index for each wanted item, since an item may have many pictures: as
 long as it isn't known how many they have, and at most."""
-SPARE, SPARE_PER_PICTURE = 1.2, 1.5
+SPARE, SPARE_PER_PICTURE = 1.05, 1.5
 """Rows where items have one picture each, and for each more that they have on the average, as some
 of those that are near have more."""
-LEAST_SHARE = 0.15
+LEAST_SHARE = 0.13
 """Of filters that leave less, hnsw.ef_search grows no further: the index goes on by itself."""
 AGAIN = 4
 """How many times as many are asked for where those were of too few items."""

@@ -152,12 +152,20 @@ class TestDatabase:
                 [model._meta.indexes[0].name],
             )
             (definition,) = cursor.fetchone()
-        assert definition.endswith("USING hnsw (vector halfvec_ip_ops)")
+        assert definition.endswith(
+            "USING hnsw (vector halfvec_ip_ops) WITH (ef_construction='128')"
+        )
 
     def test_the_parameters_of_the_index_reach_the_database(self) -> None:
         index = EmbeddingIndex(name="fine", fields=["vector"], m=24, ef_construction=128)
         statement = str(index.create_sql(PosterEmbedding, connection.schema_editor()))
         assert statement.endswith('("vector" halfvec_ip_ops) WITH (m = 24, ef_construction = 128)')
+
+    def test_more_links_want_more_candidates_while_building(self) -> None:
+        index = EmbeddingIndex(name="fine", fields=["vector"], m=100)
+        statement = str(index.create_sql(PosterEmbedding, connection.schema_editor()))
+        assert statement.endswith(" WITH (m = 100, ef_construction = 200)")
+        assert "ef_construction" not in index.deconstruct()[2]
 
     def test_it_takes_at_most_055_of_a_float32_column(self, db: None) -> None:
         rows, dimensions = 1_000, 512

@@ -71,7 +71,7 @@ def _of_the_index(alone: Recall, health: Health, floor: float, scan: Scan) -> It
         f"Rebuild the index: manage.py build_index {health.collection} --database "
         f"{health.database} --rebuild. "
         "If that doesn't help either, give its EmbeddingIndex more links, such as m=32 and "
-        "ef_construction=128, under a new name."
+        "ef_construction=256, under a new name."
     )
 
 

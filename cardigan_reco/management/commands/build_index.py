@@ -71,7 +71,7 @@ class Command(BaseCommand):
         group.add_argument("--name", help="The index's name; the one that Django would choose.")
         group.add_argument("--m", type=_links, help="Links of a vector in the graph; 16.")
         group.add_argument(
-            "--ef-construction", type=_links, help="Candidates while building; 64, at least 2 m."
+            "--ef-construction", type=_links, help="Candidates while building; 128, at least 2 m."
         )
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
 
