@@ -104,7 +104,7 @@ def explain(share: float) -> None:
         with other.cursor() as cursor:
             cursor.execute("SELECT '[1]'::vector")
             cursor.execute("SET hnsw.iterative_scan = relaxed_order")
-            cursor.execute("SET hnsw.ef_search = 48")
+            cursor.execute("SET hnsw.ef_search = 50")
             cursor.execute("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) " + kept, own)
             print("\n".join(row[0] for row in cursor.fetchall()))
         return result

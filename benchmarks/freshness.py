@@ -264,7 +264,7 @@ def missing_from_index(count: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT '[1]'::vector")
         cursor.execute("SET enable_seqscan = off")
-        cursor.execute("SET hnsw.ef_search = 48")
+        cursor.execute("SET hnsw.ef_search = 50")
         for pk, _vector in newest[:count]:
             # Many saves show one picture, whose vectors are equal.
             cursor.execute(

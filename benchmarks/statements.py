@@ -13,7 +13,7 @@ from django.test import override_settings
 
 SEARCH = "WITH cardigan_query"
 """How the statement begins that searches; settings may travel in front of it."""
-EF_SEARCH = 48
+EF_SEARCH = 50
 SESSION = {
     "hnsw.ef_search": str(EF_SEARCH),
     "hnsw.iterative_scan": "relaxed_order",

@@ -95,7 +95,7 @@ class Settings:
     """Largest picture file that is opened."""
     max_image_pixels: int = 25_000_000
     """Largest picture, width times height, that is decoded."""
-    ef_search: int = 48
+    ef_search: int = 50
     """Candidates that an HNSW search keeps; more raises recall and time."""
     exact_rows: int = 12_000
     """Filters that leave so many pictures at most, and few of all, are searched without index."""

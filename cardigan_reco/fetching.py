@@ -1,7 +1,5 @@
-"""Fetching sources as Django does, with SQL that is written once.
-
-Each shelf fetches those that it shows, and Django takes longer to write the statement than
-PostgreSQL to answer it.
+"""Fetching what a shelf shows as Django does: sources, with SQL that is written once, since Django
+takes longer to write it than PostgreSQL to answer; and items, inside the statement that finds them.
 """
 
 from __future__ import annotations
@@ -12,7 +10,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections
-from django.db.models import F, Lookup, Manager, Model
+from django.db.models import F, Lookup, Manager, Model, QuerySet, prefetch_related_objects
+from django.db.models.query import ModelIterable
 from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 
@@ -39,6 +38,8 @@ class Selection:
     """A statement that selects sources."""
 
     sql: str
+    width: int
+    """Columns of a row."""
     _model: type[Model]
     _names: Sequence[str]
     """The attributes that the columns are of; that of the item comes last, and has none."""
@@ -80,7 +81,61 @@ def selected(embedding: type[Embedding], condition: str, using: str) -> Selectio
     sql, _none = compiler.as_sql()
     columns = [column for column, _sql, _alias in compiler.select]
     names = [column.target.attname for column in columns[:-1]]
-    return Selection(sql, model, names, rows.query, compiler.get_converters(columns))
+    return Selection(sql, len(columns), model, names, rows.query, compiler.get_converters(columns))
+
+
+class Items:
+    """A statement that selects items of a shop's queryset, and what makes objects of its rows."""
+
+    def __init__(self, within: QuerySet[Any], condition: str, using: str) -> None:
+        # Their attributes without a public name are Django's, as ModelIterable uses them.
+        self._queryset: Any = within.using(using).filter(_Meets(F("pk"), condition)).order_by()
+        self._compiler = self._queryset.query.get_compiler(using)
+        self.sql, self.parameters = self._compiler.as_sql()
+
+    def objects(self, rows: Iterable[Sequence[Any]]) -> list[Any]:
+        """Returns the objects, as the queryset itself would give them."""
+        answered: Any = _Answered(self._queryset, self._compiler, rows)
+        found: list[Any] = list(ModelIterable(answered))
+        prefetch_related_objects(found, *self._queryset._prefetch_related_lookups)
+        return found
+
+
+def items(within: QuerySet[Any], condition: str, using: str) -> Items | None:
+    """Returns what selects the items of `within` whose key meets a condition, SQL such as "= 3",
+    each in a row of its own; None where the queryset does more than to name rows and their columns.
+    """
+    query, kind = within.query, type(within)
+    is_plain = (
+        within._iterable_class is ModelIterable
+        and kind._fetch_all is QuerySet._fetch_all
+        and kind.__iter__ is QuerySet.__iter__
+        and not query.combinator
+        and not query.select_for_update
+        # A window looks at the rows besides, which are not there.
+        and not any(one.contains_over_clause for one in query.annotations.values())
+    )
+    return Items(within, condition, using) if is_plain else None
+
+
+class _Answered:
+    """What ModelIterable wants of a queryset, its query and compiler, where the rows are there."""
+
+    def __init__(self, queryset: Any, compiler: SQLCompiler, rows: Iterable[Sequence[Any]]) -> None:
+        self.db, self.model = queryset.db, queryset.model
+        self._known_related_objects = queryset._known_related_objects
+        self.query = self
+        self._compiler = compiler
+        self._rows = rows
+
+    def get_compiler(self, using: str) -> _Answered:
+        return self
+
+    def execute_sql(self, **_chunks: Any) -> list[Iterable[Sequence[Any]]]:
+        return [self._rows]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._compiler, name)
 
 
 def _item(embedding: type[Embedding]) -> dict[str, F]:

@@ -6,7 +6,7 @@ Stored vectors are read inside the statement; only that of a new picture travels
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
@@ -18,7 +18,7 @@ from django.db.models import Model, QuerySet
 
 from . import conf, estimates, fetching
 from .asking import Ask, asking
-from .fetching import Selection, Source
+from .fetching import Items, Selection, Source
 from .fields import as_text
 from .models import Embedding, EncoderVersion
 from .prepared import Statement
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-EF_PER_ITEM = 2.25
+EF_PER_ITEM = 2.4
 """The least hnsw.ef_search for each wanted item."""
 PICTURES_PER_ITEM, MAX_PICTURES_PER_ITEM = 4.0, 8.0
 """Rows that are asked of the index for each wanted item, since an item may have many pictures: as
 long as it isn't known how many they have, and at most."""
-SPARE, SPARE_PER_PICTURE = 1.05, 1.5
+SPARE, SPARE_PER_PICTURE = 1.0, 1.5
 """Rows where items have one picture each, and for each more that they have on the average, as some
 of those that are near have more."""
-LEAST_SHARE = 0.13
+LEAST_SHARE = 0.15
 """Of filters that leave less, hnsw.ef_search grows no further: the index goes on by itself."""
 AGAIN = 4
 """How many times as many are asked for where those were of too few items."""
@@ -101,6 +101,8 @@ class Match(NamedTuple):
     """Cosine, 0 (unrelated or opposed) to 1 (same)."""
     source: Source | None = None
     """The picture's row, where it was asked for, and could be had in the same statement."""
+    item: Any = None
+    """The object of `candidates`, as well."""
 
 
 def nearest(
@@ -112,6 +114,7 @@ def nearest(
     limit: int,
     using: str,
     with_sources: bool = False,
+    with_items: bool = False,
 ) -> list[Match]:
     """Returns the `limit` items of `candidates` nearest to any of the vectors of `query`.
 
@@ -130,15 +133,23 @@ def nearest(
         f"WHERE item IN ({keys})",
         parameters,
     )
-    selection = fetching.selected(embedding, "= best.source", using) if with_sources else None
+    sources = fetching.selected(embedding, "= best.source", using) if with_sources else None
+    items = fetching.items(candidates, "= best.item", using) if with_items else None
     with asking(using) as ask:
-        found = _Search(ask, embedding, allowed, query, wanted, using, selection).rows()
+        found = _Search(ask, embedding, allowed, query, wanted, using, sources, items).rows()
     rows = [row for row in found if row[0] not in unwanted][:limit]
-    columns = (row[3:] for row in rows)
-    sources = repeat(None) if selection is None else selection.sources(columns, using)
+    start = 3
+    pictures: Iterable[Source | None] = repeat(None)
+    if sources is not None:
+        end = start + sources.width
+        pictures = sources.sources([row[start:end] for row in rows], using)
+        start = end
+    objects = repeat(None) if items is None else items.objects([row[start:] for row in rows])
     return [
-        Match(item, source_pk, min(1.0, max(0.0, -distance)), source)
-        for (item, source_pk, distance, *_columns), source in zip(rows, sources, strict=False)
+        Match(item, source, min(1.0, max(0.0, -distance)), picture, one)
+        for (item, source, distance, *_columns), picture, one in zip(
+            rows, pictures, objects, strict=False
+        )
     ]
 
 
@@ -157,8 +168,8 @@ def least_ef_search(embedding: type[Embedding]) -> int:
 
 @dataclass(frozen=True)
 class _Search:
-    """One search; its rows are an item, its source that is nearest, their distance, and the columns
-    of the selection, nearest first.
+    """One search; its rows are an item, its source that is nearest, their distance, the columns of
+    the source and those of the item, as far as they are selected, nearest first.
     """
 
     ask: Ask
@@ -167,7 +178,8 @@ class _Search:
     query: Query
     limit: int
     using: str
-    selection: Selection | None
+    sources: Selection | None
+    items: Items | None
 
     def rows(self) -> Rows:
         allowed, limit = self.allowed, self.limit
@@ -217,10 +229,19 @@ class _Search:
                 FROM cardigan_query CROSS JOIN LATERAL ({near}) AS near
                 ORDER BY item, distance) AS best
             ORDER BY distance, item LIMIT %s"""
-        if self.selection is not None:
+        shared = [*near_parameters, self.limit]
+        columns, joined = "best.*", ""
+        if self.sources is not None:
+            columns += ", source.*"
+            joined += f" CROSS JOIN LATERAL ({self.sources.sql}) AS source"
+        if self.items is not None:
+            # A filter by what an item has several of yields it several times.
+            columns += ", item.*"
+            joined += f" CROSS JOIN LATERAL ({self.items.sql} LIMIT 1) AS item"
+            shared += self.items.parameters
+        if joined:
             best = f"""
-                SELECT best.*, selected.* FROM ({best}) AS best
-                CROSS JOIN LATERAL ({self.selection.sql}) AS selected
+                SELECT {columns} FROM ({best}) AS best{joined}
                 ORDER BY best.distance, best.item"""
         sql = f"""
             WITH cardigan_query (vector, version) AS MATERIALIZED (
@@ -229,7 +250,6 @@ class _Search:
                     FROM ({self.query.sql}) AS own (vector, version)
                 ) AS own WHERE version = newest)
             {best}"""
-        shared = [*near_parameters, self.limit]
         return self.ask(Statement(sql, own=self.query.parameters, shared=shared), ef)
 
 

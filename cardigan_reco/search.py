@@ -77,7 +77,7 @@ def around_item(
     _check(embedding, within, limit, 0, min_similarity)
     if conf.current().shelf_cache is not None:
         first = limit + (SPARE if families.are_known(embedding) else 0)
-        shelf = shelves.of_item(embedding, pk, limit=limit, shown=first, using=within.db)
+        shelf = shelves.of_item(embedding, pk, within=within, limit=limit, shown=first)
         found = _of_shelf(embedding, shelf, within, excluded, limit, first, min_similarity)
         result = "searched" if found is None else "held" if shelf.has_held else "renewed"
         metrics.shelf(embedding._meta.label_lower, result)
@@ -135,6 +135,7 @@ def _distinct(
             limit=wanted,
             using=within.db,
             with_sources=embedding.item_field is not None,
+            with_items=True,
         )
         found = {match.item_pk: match for match in matches}
         kept = families.distinct(embedding, list(found), besides=excluded, using=within.db)
@@ -196,7 +197,11 @@ def _hydrate(
     """
     if not matches:
         return []
-    items = {item.pk: item for item in within.filter(pk__in=[match.item_pk for match in matches])}
+    # Where some came with their item, the others aren't in `within`.
+    items = {match.item_pk: match.item for match in matches if match.item is not None}
+    if not items:
+        keys = [match.item_pk for match in matches]
+        items = {item.pk: item for item in within.filter(pk__in=keys)}
     if embedding.item_field is None:
         sources = {pk: Source(item, pk) for pk, item in items.items()}
         must_hold = False  # What isn't in `within` may be gone as well.

@@ -15,15 +15,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
+from itertools import repeat
 from typing import Any
 
 from django.core.cache import DEFAULT_CACHE_ALIAS, BaseCache, caches
 from django.db import connections
+from django.db.models import QuerySet
 
 from . import conf, estimates, fetching, neighbours, prepared
-from .fetching import Selection, Source
+from .fetching import Items, Selection, Source
 from .models import Embedding
 from .neighbours import Match
 from .prepared import Statement
@@ -64,25 +65,29 @@ class Shelf:
             _cache().delete(self.key)
 
 
-def of_item(embedding: type[Embedding], pk: Any, *, limit: int, shown: int, using: str) -> Shelf:
+def of_item(
+    embedding: type[Embedding], pk: Any, *, within: QuerySet[Any], limit: int, shown: int
+) -> Shelf:
     """Returns what is near an item, some more than `limit`: from the cache, if the item has the
     pictures that it had, and no vector was written since or it is younger than SHELF_SECONDS.
 
     Otherwise it is searched, as well if the cache fails. Whether the pictures on it are there, and
-    of the same items, is for the caller to see; the first `shown` of the cache come with theirs.
+    of the same items, and these in `within`, is for the caller to see; the first `shown` of the
+    cache come with theirs.
     """
+    using = within.db
     count = PER_WANTED * limit + SPARE
     key = _key(embedding, pk, count, using)
     kept: _Kept | None = None
     with _trouble():
         kept = _cache().get(key)
     keys = [] if kept is None else [source_pk for _item, source_pk, _similarity in kept[-1]]
-    revision, own, has_written, sources = _state(embedding, pk, keys[:shown], using)
+    revision, own, has_written, there = _state(embedding, pk, keys[:shown], within)
     now = time.time()
     has_held = kept is not None and _holds(kept, revision, own, now)
     if kept is not None and has_held:
         matches = [
-            Match(item, source, similarity, sources.get(source))
+            Match(item, source, similarity, *there.get(source, (None, None)))
             for item, source, similarity in kept[-1]
         ]
     else:
@@ -144,42 +149,61 @@ def _trouble() -> Iterator[None]:
 
 
 def _state(
-    embedding: type[Embedding], pk: Any, keys: list[Any], using: str
-) -> tuple[int, list[Any], bool, dict[Any, Source]]:
+    embedding: type[Embedding], pk: Any, keys: list[Any], within: QuerySet[Any]
+) -> tuple[int, list[Any], bool, dict[Any, tuple[Source, Any]]]:
     """Returns the collection's revision, the keys of the item's pictures, whether this transaction
-    has written anything, and the sources with these keys, unless they are fetched in another way.
+    has written anything, and the sources with these keys beside their items in `within`, or None;
+    no sources, and no items, where they are fetched in another way.
     """
+    using = within.db
     connection = connections[using]
     # A source that is its own item comes from the shop's queryset.
     is_wanted = bool(keys) and embedding.item_field is not None
-    selection = fetching.selected(embedding, "= ANY(%s)", using) if is_wanted else None
+    sources = fetching.selected(embedding, "= ANY(%s)", using) if is_wanted else None
+    items = fetching.items(within, f"= there.{fetching.ITEM}", using) if sources else None
     item = embedding.item_model()._meta.pk.get_db_prep_value(pk, connection)
-    parameters = [embedding._meta.label_lower, item] + ([keys] if selection else [])
 
     def execute(statement: Statement) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
             cursor.execute(statement.sql, statement.parameters)
             return prepared.last_rows(cursor)
 
-    sql = _sql(embedding, selection, using)
-    rows = prepared.ask(connection, Statement(sql, own=parameters), execute)
-    revision, own, has_written, *_source = rows[0]
-    sources: dict[Any, Source] = {}
-    if selection is not None:
-        columns = (row[4:] for row in rows if row[3])
-        sources = {source.row.pk: source for source in selection.sources(columns, using)}
-    return revision, own, has_written, sources
+    statement = Statement(
+        _sql(embedding, sources, items, using),
+        own=[embedding._meta.label_lower, item, *([keys] if sources else [])],
+        shared=items.parameters if items else [],
+    )
+    rows = prepared.ask(connection, statement, execute)
+    revision, own, has_written, *_there = rows[0]
+    if sources is None:
+        return revision, own, has_written, {}
+    rows = [row[3:] for row in rows if row[3]]
+    end = 1 + sources.width
+    pictures = sources.sources([row[1:end] for row in rows], using)
+    objects: Iterator[Any] = repeat(None)
+    if items is not None:
+        found = iter(items.objects([row[end + 1 :] for row in rows if row[end]]))
+        objects = (next(found) if row[end] else None for row in rows)
+    there = zip(pictures, objects, strict=False)
+    return revision, own, has_written, {source.row.pk: (source, one) for source, one in there}
 
 
-@cache
-def _sql(embedding: type[Embedding], selection: Selection | None, using: str) -> str:
+def _sql(
+    embedding: type[Embedding], sources: Selection | None, items: Items | None, using: str
+) -> str:
     state = f"""
-        SELECT coalesce((SELECT revision FROM {TABLE} WHERE collection = %s), 0),
+        SELECT coalesce((SELECT revision FROM {TABLE} WHERE collection = %s), 0) AS revision,
             ARRAY(SELECT source FROM {neighbours.pictured(embedding, using)}
-                WHERE item = %s ORDER BY source),
-            pg_current_xact_id_if_assigned() IS NOT NULL"""
-    if selection is None:
+                WHERE item = %s ORDER BY source) AS own,
+            pg_current_xact_id_if_assigned() IS NOT NULL AS has_written"""
+    if sources is None:
         return state
-    return f"""
+    joined = f"""
         SELECT * FROM ({state}) AS state
-        LEFT JOIN (SELECT true, selected.* FROM ({selection.sql}) AS selected) AS there ON true"""
+        LEFT JOIN (SELECT true AS is_there, selected.* FROM ({sources.sql}) AS selected)
+            AS there ON true"""
+    if items is None:
+        return joined
+    return f"""{joined}
+        LEFT JOIN LATERAL (SELECT true AS is_there, shown.* FROM ({items.sql} LIMIT 1) AS shown)
+            AS item ON true"""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import models
+from django.db import connection, models
 from django.test.utils import isolate_apps
 from pytest_django import DjangoAssertNumQueries
 
@@ -130,3 +130,95 @@ def test_a_shops_own_base_manager_is_used(product: Product) -> None:
     [source] = fetching.sources(of(LoudImage, "product"), [image.pk], "default").values()
     assert source.row.loud == "SALE"  # type: ignore[attr-defined]
     assert source.item_pk == product.pk
+
+
+class TestItems:
+    """Objects as the queryset itself gives them, whatever it does."""
+
+    @pytest.fixture
+    def products(self, product: Product) -> list[Product]:
+        for order in range(2):
+            ProductImage.objects.create(product=product, original="a.jpg", display_order=order)
+        return [product.parent, product]
+
+    def fetched(self, within: models.QuerySet[Any], *pks: int) -> list[Any]:
+        selected = fetching.items(within, "= key.key", "default")
+        assert selected is not None
+        rows = []
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT item.* FROM unnest(%s) AS key CROSS JOIN LATERAL "
+                f"({selected.sql} LIMIT 1) AS item",
+                [list(pks), *selected.parameters],
+            )
+            rows = cursor.fetchall()
+        return selected.objects(rows)
+
+    def test_plain_ones(self, products: list[Product]) -> None:
+        first, second = products
+        found = self.fetched(Product.objects.filter(title__contains="p"), second.pk, first.pk)
+        assert [fields(row) for row in found] == [fields(second), fields(first)]
+        assert not found[0]._state.adding
+        assert self.fetched(Product.objects.filter(title="parent"), second.pk) == []
+
+    def test_what_they_bring_along(
+        self, products: list[Product], django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        parent, child = products
+        within = (
+            Product.objects.select_related("parent")
+            .prefetch_related("images")
+            .annotate(pictures=models.Count("images"), loud=models.functions.Upper("title"))
+            .order_by("-title")
+        )
+        with django_assert_num_queries(2):
+            found = self.fetched(within, child.pk, parent.pk)
+            assert [one.pictures for one in found] == [2, 0]
+            assert [one.loud for one in found] == ["PRODUCT", "PARENT"]
+            assert [one.parent for one in found] == [parent, None]
+            assert [len(one.images.all()) for one in found] == [2, 0]
+
+    def test_some_of_their_columns(
+        self, products: list[Product], django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        with django_assert_num_queries(1):
+            [found] = self.fetched(Product.objects.only("title"), products[1].pk)
+            assert found.title == "product"
+        assert found.get_deferred_fields() >= {"is_public", "parent_id"}
+        with django_assert_num_queries(1):
+            assert found.parent_id == products[0].pk
+
+    def test_those_of_somebody_know_whose_they_are(
+        self, products: list[Product], django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        parent, child = products
+        with django_assert_num_queries(1):
+            [found] = self.fetched(parent.children.all(), child.pk)
+            assert found.parent is parent
+
+    def test_one_that_fits_several_times_comes_once(self, products: list[Product]) -> None:
+        within = Product.objects.filter(images__original="a.jpg")
+        assert within.count() == 2
+        assert self.fetched(within, products[1].pk) == [products[1]]
+
+    @pytest.mark.parametrize(
+        "within",
+        [
+            lambda: Product.objects.annotate(place=models.Window(models.functions.RowNumber())),
+            lambda: Product.objects.filter(pk=1).union(Product.objects.filter(pk=2)),
+            lambda: Product.objects.select_for_update(),
+            lambda: Product.objects.values(),
+            lambda: _Counted(Product),
+        ],
+    )
+    def test_querysets_that_do_more_are_asked_themselves(
+        self, within: Callable[[], models.QuerySet[Any]]
+    ) -> None:
+        assert fetching.items(within(), "= 1", "default") is None
+
+
+class _Counted(models.QuerySet[Any]):
+    """A shop's own, which does something when it is read."""
+
+    def _fetch_all(self) -> None:
+        super()._fetch_all()  # type: ignore[misc]

@@ -349,7 +349,7 @@ def test_the_number_of_queries_is_constant(client: Client, add_product: AddProdu
     for number in range(12):
         add_product(f"mug {number}", RED, BLUE)
     encode_all()
-    assert queries() == few == [8, 8]
+    assert queries() == few == [7, 7]
 
 
 def test_the_first_visit_loads_the_network(

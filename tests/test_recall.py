@@ -81,7 +81,7 @@ class TestMeasured:
         vectors.fill(vectors.clustered(440))
         found = measured("--queries=30")
         assert list(found) == [
-            "index alone, ef_search 48",
+            "index alone, ef_search 50",
             "everything",
             "candidates()",
             "10% of candidates()",
@@ -259,12 +259,12 @@ class TestLow:
             call_command("check_recall", LABEL, "--queries=50", stdout=output, stderr=output)
         assert caught.value.returncode == 2
         assert re.match(
-            rf"{LABEL}: recall is below 0\.95: 0\.\d{{3}} in index alone, ef_search 48; "
+            rf"{LABEL}: recall is below 0\.95: 0\.\d{{3}} in index alone, ef_search 50; "
             r"0\.\d{3} in everything",
             str(caught.value),
         )
         lines = output.getvalue().splitlines()
-        assert f"{LABEL}: 3,000 pictures, {INDEX}, EF_SEARCH 48; 50 queries" in lines
+        assert f"{LABEL}: 3,000 pictures, {INDEX}, EF_SEARCH 50; 50 queries" in lines
         hint = next(line for line in lines if line.startswith("To do: "))
         assert f"Rebuild the index: manage.py build_index {LABEL} --database default" in hint
 
@@ -282,13 +282,13 @@ class TestLow:
         health = indexes.health(ProductImageEmbedding, using="default")
         [hint] = recall.advise([], alone, health, floor=better.recall, scan=one.measure)
         assert re.match(
-            rf"Raise EF_SEARCH to (96|192|384|768): the index by itself then reaches \d\.\d{{3}} in "
-            rf"place of {alone.recall:.3f}, at ",
+            r"Raise EF_SEARCH to (100|200|400|800): the index by itself then reaches \d\.\d{3} "
+            rf"in place of {alone.recall:.3f}, at ",
             hint,
         )
         # A collection's own number comes before that of all.
         monkeypatch.setattr(ProductImageEmbedding, "ef_search", 20)
-        assert one.measure().name == "index alone, ef_search 47"
+        assert one.measure().name == "index alone, ef_search 50"
         monkeypatch.setattr(ProductImageEmbedding, "ef_search", 90)
         assert one.measure().name == "index alone, ef_search 90"
         [hint] = recall.advise([], alone, health, floor=better.recall, scan=one.measure)
@@ -397,7 +397,7 @@ class TestCommand:
         [report] = json.loads(check("--queries=10", "--json", "--seed=3"))
         assert report["collection"] == LABEL
         assert report["state"] == "valid"
-        assert (report["floor"], report["seed"], report["ef_search"]) == (0.95, 3, 48)
+        assert (report["floor"], report["seed"], report["ef_search"]) == (0.95, 3, 50)
         assert report["advice"] == []
         one = report["measured"][0]
         assert (one["queries"], one["limit"], one["timed_out"]) == (10, 20, 0)
@@ -406,7 +406,7 @@ class TestCommand:
 
     def test_the_table(self, stored: vectors.Vectors) -> None:
         lines = check("--queries=10", "--share=0.1").splitlines()
-        assert lines[0] == f"{LABEL}: 3,000 pictures, {INDEX}, EF_SEARCH 48; 10 queries"
+        assert lines[0] == f"{LABEL}: 3,000 pictures, {INDEX}, EF_SEARCH 50; 10 queries"
         assert lines[1].split()[:3] == ["searched", "in", "recall@20"]
         assert [line.rpartition("  1.0000  ")[0].strip() for line in lines[3:]] == [
             "everything",

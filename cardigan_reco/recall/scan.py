@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import QuerySet, Subquery
 
-from cardigan_reco import conf, neighbours
+from cardigan_reco import conf, database, neighbours
 from cardigan_reco.exceptions import IndexProblem
 from cardigan_reco.models import Embedding
 from cardigan_reco.querysets import EmbeddingQuerySet
@@ -48,7 +48,6 @@ class IndexScan:
             self._set("hnsw.ef_search", ef_search)
             self._set("enable_seqscan", "off")
             self._set("enable_sort", "off")
-            self._set("statement_timeout", int(1000 * conf.current().search_timeout_seconds))
             if not _is_index_scan(self._rows(self._exact[0][0]).explain()):
                 raise IndexProblem(
                     f"No index serves the searches of {self._embedding._meta.label}."
@@ -80,7 +79,8 @@ class IndexScan:
         ][: self._limit]
 
     def _by_index(self, picture: Picture) -> Answers:
-        with transaction.atomic(using=self._using):  # A savepoint, should it be cancelled.
+        # The limit holds for a savepoint, so that what is cancelled takes nothing else with it.
+        with database.hurried(self._using, conf.current().search_timeout_seconds):
             return timed(partial(self._near, picture))
 
     def _exactly(self, picture: Picture, timeout_seconds: float) -> Answers:
