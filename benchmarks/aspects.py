@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from zipfile import ZipFile
 
 import numpy as np
@@ -26,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from django.conf import settings
 
 settings.configure()
-import torch
+from torch import Tensor
 
-from cardigan_reco.encoders import bundle
+from cardigan_reco.encoders import bundle, networks, quantisation
 from cardigan_reco.encoders.networks import aspectnet
 from cardigan_reco.encoders.torch import TorchEncoder
 from cardigan_reco.training import metrics, pictures, trials
@@ -47,13 +48,8 @@ FIGURES = {
     "hinge accuracy, hard": "hard",
     "hinge accuracy, easy": "easy",
 }
-SETTLING = {
-    "as far as near": (aspectnet.UNKNOWN, aspectnet.KNOWN),
-    "always": (-2.0, -1.0),
-    "never": (2.0, 3.0),
-}
 WEIGHTS: list[Weights] = [
-    (10, 1, 4), (6, 2, 7), (4, 1, 5), (4, 0.5, 5), (5, 2, 5), (1, 1, 1),
+    (13, 2, 5), (12, 2, 6), (14, 2, 4), (6, 2, 7), (6, 2, 2), (5, 3, 2), (1, 1, 1),
     (1, 0, 0), (0, 1, 0), (0, 0, 1),
 ]  # fmt: skip
 
@@ -71,13 +67,43 @@ def main() -> None:
     print(
         f"{'settled':<16}{'weights':>12}" + "".join(f"{n:>9}" for n in [*FIGURES.values(), "shops"])
     )
-    for settling, limits in SETTLING.items():
-        with limited(*limits):
-            encoder = TorchEncoder(options.weights)
+    with TemporaryDirectory() as folder:
+        bare = unsettled(options.weights, Path(folder) / "unsettled.safetensors")
+        for settling, file, none in (
+            ("yes", options.weights, aspectnet.NONE),
+            ("into any class", options.weights, -1.0),
+            ("no", bare, aspectnet.NONE),
+        ):
+            encoder = TorchEncoder(file)
             encode = partial(pictures.encode, encoder, name="", threads=2, progress=False)
-            vectors = [encode(examples) for examples in (*(t.examples for t in found), shops)]
-        for weights in WEIGHTS:
-            line(settling, weights, found, [weighed(v, weights) for v in vectors], categories)
+            with standing_for_none(none):
+                vectors = [encode(examples) for examples in (*(t.examples for t in found), shops)]
+            own = encoder.build().weights
+            for weights in WEIGHTS:
+                line(
+                    settling,
+                    weights,
+                    found,
+                    [weighed(v, own, weights) for v in vectors],
+                    categories,
+                )
+
+
+def unsettled(file: Path, to: Path) -> Path:
+    """Writes the same network without its classes."""
+    read = bundle.read(file)
+    network = networks.build(read.network, trunk=read.trunk, dimensions=read.dimensions)
+    tensors = read.tensors()
+    network.load_state_dict({key: tensors[key] for key in network.state_dict()})
+    bundle.write(
+        to,
+        quantisation.halve(network.state_dict()),
+        network=read.network,
+        trunk=read.trunk,
+        dimensions=read.dimensions,
+        preprocessing=read.preprocessing,
+    )
+    return to
 
 
 def other_shops(data: Path) -> tuple[list[Example], NDArray[np.int64]]:
@@ -91,24 +117,26 @@ def other_shops(data: Path) -> tuple[list[Example], NDArray[np.int64]]:
 
 
 @contextmanager
-def limited(unknown: float, known: float) -> Iterator[None]:
-    """Changes how near a class must be for a part to be settled."""
-    before = aspectnet.UNKNOWN, aspectnet.KNOWN
-    aspectnet.UNKNOWN, aspectnet.KNOWN = unknown, known
+def standing_for_none(cosine: float) -> Iterator[None]:
+    """Changes the cosine that stands for no class at all."""
+    before, aspectnet.NONE = aspectnet.NONE, cosine
     try:
         yield
     finally:
-        aspectnet.UNKNOWN, aspectnet.KNOWN = before
+        aspectnet.NONE = before
 
 
-def weighed(vectors: Vectors, weights: Weights) -> Vectors:
-    parts = aspectnet._parts(vectors.shape[1]).values()
-    shares = torch.nn.functional.normalize
-    joined = [
-        shares(torch.from_numpy(vectors[:, part])) * weight**0.5
-        for part, weight in zip(parts, weights, strict=True)
+def weighed(vectors: Vectors, own: Tensor, weights: Weights) -> Vectors:
+    """Returns them as the network gives them with other weights than its own, which have no 0."""
+    kind, colour, design = aspectnet._parts(vectors.shape[1]).values()
+    shares = [weight / sum(weights) for weight in weights]
+    parts = [
+        vectors[:, part] * (share / float(before)) ** 0.5
+        for part, share, before in zip((kind, colour), shares, own, strict=False)
     ]
-    return shares(torch.cat(joined, 1)).numpy()
+    left = 1 - sum((part**2).sum(1, keepdims=True) for part in parts)
+    alone = vectors[:, design] / np.linalg.norm(vectors[:, design], axis=1, keepdims=True)
+    return np.hstack([*parts, alone * np.maximum(left, 0) ** 0.5])
 
 
 def line(

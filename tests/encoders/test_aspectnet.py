@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cardigan_reco.encoders import bundle, networks, quantisation
-from cardigan_reco.encoders.networks.aspectnet import KNOWN, UNKNOWN
+from cardigan_reco.encoders.networks.aspectnet import NONE
 from cardigan_reco.encoders.preprocessing import Preprocessing
 from cardigan_reco.encoders.torch import TorchEncoder
 from cardigan_reco.exceptions import EncoderError
@@ -95,38 +95,50 @@ def test_settled_pictures_of_one_class_lie_together() -> None:
     assert found == pytest.approx([0, 0, 45, 90, 90], abs=0.1)
 
 
-def test_what_is_of_no_class_stays_where_it_is() -> None:
+def test_what_is_of_no_class_is_compared_by_its_design() -> None:
     network = networks.build("AspectNet", trunk="mobilenet_v3_small", dimensions=16).eval()
     network.trunk = network.embedding = network.norm = torch.nn.Identity()
+    network.weigh({"kind": 5, "colour": 3, "design": 2})
     network.settle({"colour": torch.tensor([[20.0, 0]])})
-    x, y = network(at_angles(0, 50, 65, 75, 180))[:, 6:8].T
-    found = torch.rad2deg(torch.atan2(y, x)).abs().tolist()
-    assert found[:2] == pytest.approx([0, 0], abs=0.1)
-    assert 0 < found[2] < 45
-    assert found[3:] == pytest.approx([75, 180], abs=0.1)
+    found = network(at_angles(0, 50, 90 - math.degrees(math.asin(NONE)), 80, 180))
+    squared = [found[:, part].square().sum(1).tolist() for part in network.aspects.values()]
+    kind, colour, design = squared
+    assert kind == pytest.approx([0.5] * 5)
+    assert colour == pytest.approx([0.3, 0.3 * 0.979**2, 0.3 / 4, 0, 0], abs=1e-3)
+    assert design == pytest.approx([0.5 - part for part in colour])
 
 
-def test_a_settled_part_is_drawn_to_the_mean_of_the_prototypes_by_their_chances() -> None:
+def test_a_settled_part_is_the_mean_of_the_classes_by_their_chances() -> None:
     network = small()
     network.weigh({"kind": 5, "colour": 3, "design": 2})
     before = vectors(network)
     given = prototypes(network, kind=5)
     network.settle(given)
     after = vectors(network)
-    kind = network.aspects["kind"]
+    kind, colour, design = network.aspects.values()
     own = before[:, kind].numpy() / math.sqrt(0.5)
     rows = given["kind"].numpy()
     chances = np.exp(own @ rows.T)
-    means = chances / chances.sum(1, keepdims=True) @ (rows / 8)
-    settled = means / np.linalg.norm(means, axis=1, keepdims=True)
-    nearest = (own @ rows.T / 8).max(1, keepdims=True)
-    sure = np.clip((nearest - UNKNOWN) / (KNOWN - UNKNOWN), 0, 1)
-    assert 0 < sure.min() < 1
-    drawn = sure * settled + (1 - sure) * own
-    wanted = drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * math.sqrt(0.5)
+    sums = chances.sum(1, keepdims=True) + math.exp(8 * NONE)
+    wanted = chances / sums @ (rows / 8) * math.sqrt(0.5)
     assert after[:, kind].numpy() == pytest.approx(wanted, abs=1e-5)
-    assert not torch.allclose(after[:, kind], before[:, kind], atol=0.1)
-    assert torch.equal(after[:, kind.stop :], before[:, kind.stop :])
+    assert torch.equal(after[:, colour], before[:, colour])
+    # What the kind is not sure of counts for the design.
+    lengths = np.sqrt(0.7 - np.square(wanted).sum(1, keepdims=True))
+    longer = before[:, design].numpy() / math.sqrt(0.2) * lengths
+    assert after[:, design].numpy() == pytest.approx(longer, abs=1e-5)
+    assert after.norm(dim=1).tolist() == pytest.approx([1] * 3)
+
+
+def test_a_certain_kind_alone_is_a_vector_too() -> None:
+    """Nothing is left for the design then, as near as numbers are."""
+    network = networks.build("AspectNet", trunk="mobilenet_v3_small", dimensions=16).eval()
+    network.trunk = network.embedding = network.norm = torch.nn.Identity()
+    network.weigh({"kind": 1, "colour": 0, "design": 0})
+    network.settle({"kind": 900 * torch.eye(6)})
+    found = network(torch.cat([torch.eye(6), torch.ones(6, 10)], 1))
+    assert torch.allclose(found[:, :6], torch.eye(6))
+    assert found[:, 6:].norm(dim=1).max() < 1e-3
 
 
 def test_settling_anew_replaces_all_that_was_settled() -> None:
@@ -136,7 +148,6 @@ def test_settling_anew_replaces_all_that_was_settled() -> None:
     network.settle(prototypes(network, colour=4, design=6))
     kind, colour = network.aspects["kind"], network.aspects["colour"]
     assert torch.equal(vectors(network)[:, kind], before[:, kind])
-    assert torch.equal(vectors(network)[:, colour.stop :], before[:, colour.stop :])
     assert not torch.allclose(vectors(network)[:, colour], before[:, colour], atol=0.1)
     network.settle({})
     assert torch.equal(vectors(network), before)
@@ -187,5 +198,8 @@ def test_a_bundle_keeps_the_parts_settled(
         wanted = network(encoder.prepare(shown)).numpy()
     for aspect in ("kind", "colour"):
         part = network.aspects[aspect]
-        cosines = (encoder.encode(shown)[:, part] * wanted[:, part]).sum(1) * 3
-        assert cosines == pytest.approx(1, abs=0.02)
+        found = encoder.encode(shown)[:, part]
+        lengths = np.linalg.norm(wanted[:, part], axis=1)
+        assert np.linalg.norm(found, axis=1) == pytest.approx(lengths, rel=0.1)
+        assert np.linalg.norm(found - wanted[:, part], axis=1).max() < 0.1 * lengths.min()
+        assert lengths.max() < 0.5  # An unsettled part's is 0.58.

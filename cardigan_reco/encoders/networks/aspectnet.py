@@ -16,23 +16,24 @@ SHARES = {"kind": 3 / 8, "colour": 1 / 8, "design": 4 / 8}
 """Aspect -> its share of the dimensions, in the order of the parts."""
 SETTLED = ("kind", "colour")
 """Aspects whose parts are settled between the classes that they learned; designs are too many."""
-UNKNOWN, KNOWN = 0.3, 0.6
-"""Cosines to the nearest class: up to the first a part stays as it is, from the second on it is
-settled. The bundled encoder's median is 0.37 for goods of other shops, which it never saw, 0.50 for
+NONE = 0.45
+"""Cosine that stands for no class at all among a picture's cosines to the classes. The bundled
+encoder's median of the nearest is 0.37 for goods of other shops, which it never saw, 0.50 for
 groceries and 0.68 for clothes, of which it learned others."""
 
 
 class AspectNet(nn.Module):
     """Maps (n, 3, height, width) to (n, dimensions), of length 1.
 
-    Each part has a fixed length, the square root of its aspect's weight, so that the cosine of two
-    pictures is the weighted mean of the cosines of their kinds, colours and designs. The weights
-    are kept with the state dict and can be changed after training.
+    A part's length is the square root of its aspect's weight, so that the cosine of two pictures is
+    the weighted mean of the cosines of their kinds, colours and designs. The weights are kept with
+    the state dict and can be changed after training.
 
-    A part of a trained network can be settled: drawn to the mean of its classes' prototypes, each
+    A part of a trained network can be settled: it becomes the mean of its classes' directions, each
     weighed by its probability, as ConSE does (arXiv 1312.5650). Pictures of one class then lie
-    together, where their own places spread as widely as the classes lie apart. What is far from all
-    classes stays where it is.
+    together, where their own places spread as widely as the classes lie apart. The less sure it is
+    of one class the shorter is that mean, and the design counts for what is missing. So goods of
+    which it never learned the kind are compared by their design.
     """
 
     weights: Tensor
@@ -76,26 +77,15 @@ class AspectNet(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """Returns the embeddings."""
         vectors = self.norm(self.embedding(self.trunk(pictures)))
-        lengths = self.weights.sqrt()
-        return torch.cat(
-            [
-                self._part(aspect, vectors[:, part]) * length
-                for (aspect, part), length in zip(self.aspects.items(), lengths, strict=True)
-            ],
-            dim=1,
-        )
-
-    def _part(self, aspect: str, vectors: Tensor) -> Tensor:
-        own = functional.normalize(vectors)
-        prototypes: Tensor | None = getattr(self, _key(aspect), None)
-        if prototypes is None:
-            return own
-        directions = functional.normalize(prototypes)
-        chances = functional.softmax(own @ prototypes.T, dim=1)
-        settled = functional.normalize(chances @ directions)
-        nearest = (own @ directions.T).amax(1, keepdim=True)
-        sure = ((nearest - UNKNOWN) / (KNOWN - UNKNOWN)).clamp(0, 1)
-        return functional.normalize(sure * settled + (1 - sure) * own)
+        parts = {name: functional.normalize(vectors[:, own]) for name, own in self.aspects.items()}
+        weights = dict(zip(SHARES, self.weights, strict=True))
+        for aspect in SETTLED:
+            prototypes: Tensor | None = getattr(self, _key(aspect))
+            if prototypes is not None:
+                parts[aspect] = _settled(parts[aspect], prototypes)
+                unsure = 1 - parts[aspect].square().sum(1, keepdim=True)
+                weights["design"] = weights["design"] + weights[aspect] * unsure.clamp(min=0)
+        return torch.cat([part * weights[aspect].sqrt() for aspect, part in parts.items()], dim=1)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         # How many classes there are is known from the weights alone. A bundle has them in float16.
@@ -108,6 +98,13 @@ class AspectNet(nn.Module):
             }
         )
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _settled(own: Tensor, prototypes: Tensor) -> Tensor:
+    """Returns the mean of the classes' directions by their chances, of length 1 for a sure one."""
+    none = NONE * prototypes.norm(dim=1).mean()
+    similarities = functional.pad(own @ prototypes.T, (0, 1), value=float(none))
+    return functional.softmax(similarities, dim=1)[:, :-1] @ functional.normalize(prototypes)
 
 
 def _key(aspect: str) -> str:
