@@ -310,7 +310,7 @@ class TestLow:
         output = io.StringIO()
         with pytest.raises(CommandError) as caught:
             call_command(
-                "check_recall", LABEL, "--queries=50", "--limit=100", stdout=output, stderr=output
+                "check_recall", LABEL, "--queries=8", "--limit=100", stdout=output, stderr=output
             )
         assert "recall is below" in str(caught.value), "".join(
             traceback.format_exception(caught.value)
