@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import F, Lookup, Manager, Model, QuerySet, prefetch_related_objects
 from django.db.models.query import ModelIterable
@@ -103,7 +104,8 @@ class Items:
 
 def items(within: QuerySet[Any], condition: str, using: str) -> Items | None:
     """Returns what selects the items of `within` whose key meets a condition, SQL such as "= 3",
-    each in a row of its own; None where the queryset does more than to name rows and their columns.
+    each in a row of its own; None where the queryset does more than to name rows and their columns,
+    or is empty without asking.
     """
     query, kind = within.query, type(within)
     is_plain = (
@@ -115,7 +117,10 @@ def items(within: QuerySet[Any], condition: str, using: str) -> Items | None:
         # A window looks at the rows besides, which are not there.
         and not any(one.contains_over_clause for one in query.annotations.values())
     )
-    return Items(within, condition, using) if is_plain else None
+    try:
+        return Items(within, condition, using) if is_plain else None
+    except EmptyResultSet:
+        return None
 
 
 class _Answered:

@@ -11,6 +11,7 @@ from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
+from django.db.models.functions import Upper
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
@@ -208,6 +209,18 @@ def test_a_filter_that_leaves_few_is_searched(version: EncoderVersion, settings:
         )
     # The rest of what is kept is enough.
     assert statements(query, within=half, limit=8) == HELD + 2
+
+
+def test_filters_of_which_none_is_there(version: EncoderVersion) -> None:
+    query = product_at("query", [0], version)
+    for number in range(3):
+        product_at(f"{number}", [1 + number], version)
+    assert titles(similar_to(query)) == ["0", "1", "2"]
+    assert similar_to(query, within=Product.objects.none()) == []
+    assert similar_to(query, within=Product.objects.filter(title="nothing")) == []
+    lone = Product.objects.filter(title="1").annotate(loud=Upper("title")).select_related("parent")
+    [one] = similar_to(query, within=lone)
+    assert (one.title, one.loud, one.matched_source.product_id) == ("1", "1", one.pk)
 
 
 def test_the_floor_and_the_end_need_no_search(version: EncoderVersion) -> None:
