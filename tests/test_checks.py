@@ -35,7 +35,8 @@ ENCODERS = {
 INDEX = "poster_vector_hnsw"
 TABLE = "testapp_posterembedding"
 CREATE_INDEX = (
-    f'CREATE INDEX CONCURRENTLY "{INDEX}" ON "{TABLE}" USING hnsw ("vector" halfvec_ip_ops);'
+    f'CREATE INDEX CONCURRENTLY "{INDEX}" ON "{TABLE}" USING hnsw ("vector" halfvec_ip_ops) '
+    "WITH (ef_construction = 128);"
 )
 
 

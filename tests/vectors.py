@@ -91,4 +91,7 @@ def clear() -> None:
     )
     for name in ("", "_ccnew", "_ccold"):
         execute(f"DROP INDEX IF EXISTS {INDEX}{name}")
-    execute(f"CREATE INDEX {INDEX} ON {TABLE} USING hnsw (vector halfvec_ip_ops)")
+    execute(
+        f"CREATE INDEX {INDEX} ON {TABLE} USING hnsw (vector halfvec_ip_ops) "
+        "WITH (ef_construction = 128)"
+    )

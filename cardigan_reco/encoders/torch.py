@@ -49,6 +49,7 @@ class TorchEncoder(NetworkEncoder):
                 "backend": dotted_path(self),
                 "weights": self._bundle.file.sha256,
                 "network": self._bundle.network,
+                "revision": networks.REVISIONS.get(self._bundle.network, 1),
                 "trunk": self._bundle.trunk,
                 "dimensions": self._bundle.dimensions,
                 "preprocessing": self._bundle.preprocessing.to_json(),

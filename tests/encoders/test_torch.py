@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cardigan_reco.encoders import networks
 from cardigan_reco.encoders.network_encoder import NetworkEncoder
 from cardigan_reco.encoders.torch import TorchEncoder
 from cardigan_reco.exceptions import EncoderError
@@ -16,6 +17,12 @@ from cardigan_reco.exceptions import EncoderError
 @pytest.fixture(scope="module")
 def encoder():
     return TorchEncoder(device="cpu")
+
+
+def test_vectors_of_another_revision_are_another_state(monkeypatch):
+    before = TorchEncoder().fingerprint
+    monkeypatch.setitem(networks.REVISIONS, "AspectNet", 99)
+    assert TorchEncoder().fingerprint != before
 
 
 def test_the_same_thing_beats_another_thing(encoder, shirt, shirt_again, bottle):

@@ -20,6 +20,9 @@ NETWORKS = {
 }
 """Name -> dotted path of a module class that takes `trunk` and `dimensions`."""
 
+REVISIONS = {"AspectNet": 2}
+"""Name -> a number that is raised when the same weights come to give other vectors; or 1."""
+
 
 def build(name: str, *, trunk: str, dimensions: int) -> nn.Module:
     """Returns an untrained network that maps (n, 3, height, width) to (n, dimensions).
