@@ -254,7 +254,7 @@ class _Search:
 
 
 def _pictures_per_item(pictures: float, items: float) -> float:
-    """Returns somewhat more than items have on the average."""
+    """Returns what items have on the average, and somewhat more where they have several."""
     if pictures < 1 or items < 1:  # Never analysed.
         return PICTURES_PER_ITEM
     more = max(0.0, pictures / items - 1)

@@ -197,11 +197,15 @@ def _hydrate(
     """
     if not matches:
         return []
-    # Where some came with their item, the others aren't in `within`.
     items = {match.item_pk: match.item for match in matches if match.item is not None}
-    if not items:
-        keys = [match.item_pk for match in matches]
-        items = {item.pk: item for item in within.filter(pk__in=keys)}
+    # Where items came along, a picture that came without one has none in `within`.
+    others = [
+        match.item_pk
+        for match in matches
+        if match.item is None and (match.source is None or not items)
+    ]
+    if others:
+        items |= {item.pk: item for item in within.filter(pk__in=others)}
     if embedding.item_field is None:
         sources = {pk: Source(item, pk) for pk, item in items.items()}
         must_hold = False  # What isn't in `within` may be gone as well.

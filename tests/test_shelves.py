@@ -15,13 +15,13 @@ from django.db.models.functions import Upper
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from cardigan_reco import conf, estimates, neighbours, prepared, revisions
+from cardigan_reco import conf, estimates, neighbours, prepared, revisions, search
 from cardigan_reco.models import DuplicatePair, DuplicateState, EncoderVersion
 from cardigan_reco.recommendations import similar_to
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all
 from tests.test_recommendations import at, product_at, titles
 from tests.testapp.catalogue.models import Product, ProductImage
-from tests.testapp.models import Poster, PosterEmbedding
+from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
 
 # A transaction that has written keeps nothing, and the tests' own one has.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -221,6 +221,27 @@ def test_filters_of_which_none_is_there(version: EncoderVersion) -> None:
     lone = Product.objects.filter(title="1").annotate(loud=Upper("title")).select_related("parent")
     [one] = similar_to(query, within=lone)
     assert (one.title, one.loud, one.matched_source.product_id) == ("1", "1", one.pk)
+
+
+def test_an_item_that_is_left_out_makes_room(version: EncoderVersion) -> None:
+    """What moves up came without its item, which isn't to say that the filter took it away."""
+    query = product_at("query", [0], version)
+    near = [product_at(f"{number}", [1 + number], version) for number in range(3)]
+
+    def asked() -> list[str]:
+        return titles(
+            search.around_item(
+                ProductImageEmbedding,
+                query.pk,
+                within=Product.objects.all(),
+                excluded=[query.pk, near[0].pk],
+                limit=2,
+                min_similarity=0,
+            )
+        )
+
+    assert asked() == ["1", "2"]
+    assert asked() == ["1", "2"]
 
 
 def test_the_floor_and_the_end_need_no_search(version: EncoderVersion) -> None:
