@@ -88,11 +88,24 @@ def selected(embedding: type[Embedding], condition: str, using: str) -> Selectio
 class Items:
     """A statement that selects items of a shop's queryset, and what makes objects of its rows."""
 
+    keys: str | None = None
+    """Selects the keys of all of them, with the same parameters, where that is as cheap as to have
+    Django write it: a third of a search's time in Python goes into such writing."""
+
     def __init__(self, within: QuerySet[Any], condition: str, using: str) -> None:
         # Their attributes without a public name are Django's, as ModelIterable uses them.
-        self._queryset: Any = within.using(using).filter(_Meets(F("pk"), condition)).order_by()
+        is_bare = _is_bare(within.query)
+        chosen = within if is_bare else within.filter(_Meets(F("pk"), condition))
+        self._queryset: Any = chosen.using(using).order_by()
         self._compiler = self._queryset.query.get_compiler(using)
         self.sql, self.parameters = self._compiler.as_sql()
+        if is_bare:
+            targets = [column.target for column, _sql, _alias in self._compiler.select]
+            names = [f"c{place}" for place in range(len(targets))]
+            key = names[targets.index(within.model._meta.pk)]
+            table = f"({self.sql}) AS candidate ({', '.join(names)})"
+            self.keys = f"SELECT {key} FROM {table}"
+            self.sql = f"SELECT * FROM {table} WHERE {key} {condition}"
 
     def objects(self, rows: Iterable[Sequence[Any]]) -> list[Any]:
         """Returns the objects, as the queryset itself would give them."""
@@ -121,6 +134,19 @@ def items(within: QuerySet[Any], condition: str, using: str) -> Items | None:
         return Items(within, condition, using) if is_plain else None
     except EmptyResultSet:
         return None
+
+
+def _is_bare(query: Query) -> bool:
+    """Returns whether a query selects columns of its own table alone, a row for each that its
+    filters leave: PostgreSQL then reads no more of it than is asked for.
+    """
+    return not (
+        query.select_related
+        or query.annotations
+        or query.distinct
+        or query.group_by is not None
+        or query.extra
+    )
 
 
 class _Answered:

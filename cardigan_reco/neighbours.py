@@ -124,8 +124,9 @@ def nearest(
     # Left out here, not in SQL, so that all shelves of a shop are one statement to the planner.
     unwanted = {embedding.item_model()._meta.pk.to_python(pk) for pk in excluded}
     wanted = limit + len(unwanted)
+    items = fetching.items(candidates, "= best.item", using) if with_items else None
     try:
-        keys, parameters = _compile(_keys(candidates), using)
+        keys, parameters = _keys(candidates, items, using)
     except EmptyResultSet:  # candidates.none() and the like have no SQL.
         return []
     allowed = Query(
@@ -134,7 +135,6 @@ def nearest(
         parameters,
     )
     sources = fetching.selected(embedding, "= best.source", using) if with_sources else None
-    items = fetching.items(candidates, "= best.item", using) if with_items else None
     with asking(using) as ask:
         found = _Search(ask, embedding, allowed, query, wanted, using, sources, items).rows()
     rows = [row for row in found if row[0] not in unwanted][:limit]
@@ -278,6 +278,8 @@ def _compile(rows: QuerySet[Any], using: str) -> tuple[str, Sequence[Any]]:
     return sql, parameters
 
 
-def _keys(candidates: QuerySet[Any]) -> QuerySet[Any]:
+def _keys(candidates: QuerySet[Any], items: Items | None, using: str) -> tuple[str, Sequence[Any]]:
+    if items is not None and items.keys is not None:
+        return items.keys, items.parameters
     keys = candidates.values("pk")
-    return keys if candidates.query.is_sliced else keys.order_by()
+    return _compile(keys if candidates.query.is_sliced else keys.order_by(), using)

@@ -201,6 +201,52 @@ class TestItems:
         assert within.count() == 2
         assert self.fetched(within, products[1].pk) == [products[1]]
 
+    def test_those_of_a_child_model_have_the_parents_columns(self, product: Product) -> None:
+        first, second = (
+            PromotedImage.objects.create(product=product, original="a.jpg", slogan=slogan)
+            for slogan in ("new", "sale")
+        )
+        [found] = self.fetched(PromotedImage.objects.filter(slogan="sale"), second.pk)
+        assert fields(found) == fields(second)
+        assert self.fetched(PromotedImage.objects.filter(caption="none"), first.pk) == []
+
+    @pytest.mark.parametrize(
+        "within",
+        [
+            lambda: Product.objects.filter(title="product").order_by("-title"),
+            lambda: Product.objects.only("title").exclude(parent=None),
+            lambda: Product.objects.filter(images__original="a.jpg", title__contains="%"),
+            lambda: PromotedImage.objects.filter(caption=""),
+        ],
+    )
+    def test_the_keys_of_all_come_from_the_same_statement(
+        self, products: list[Product], within: Callable[[], models.QuerySet[Any]]
+    ) -> None:
+        PromotedImage.objects.create(product=products[0], original="b.jpg", slogan="new")
+        Product.objects.filter(title="product").update(title="100 %")
+        selected = fetching.items(within(), "= 1", "default")
+        assert selected is not None
+        assert selected.keys is not None
+        with connection.cursor() as cursor:
+            cursor.execute(selected.keys, selected.parameters)
+            found = [pk for (pk,) in cursor.fetchall()]
+        assert sorted(found) == sorted(within().values_list("pk", flat=True))
+
+    @pytest.mark.parametrize(
+        "within",
+        [
+            lambda: Product.objects.select_related("parent"),
+            lambda: Product.objects.annotate(pictures=models.Count("images")),
+            lambda: Product.objects.distinct(),
+        ],
+    )
+    def test_what_costs_more_than_keys_gives_none(
+        self, within: Callable[[], models.QuerySet[Any]]
+    ) -> None:
+        selected = fetching.items(within(), "= 1", "default")
+        assert selected is not None
+        assert selected.keys is None
+
     @pytest.mark.parametrize(
         "within",
         [
