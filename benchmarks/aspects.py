@@ -1,4 +1,4 @@
-"""What each part of an encoder with aspects is worth: weights of kind, colour and design, settling.
+"""What each part of an encoder with aspects is worth: their weights, settling, whitening.
 
 `python benchmarks/aspects.py --data ../shared/data` measures the bundled encoder, or another bundle
 of AspectNet, on the validation tasks, and on other shops' catalogues (shops.csv): of the 5 nearest
@@ -65,14 +65,14 @@ def main() -> None:
     ]
     shops, categories = other_shops(options.data)
     print(
-        f"{'settled':<16}{'weights':>12}" + "".join(f"{n:>9}" for n in [*FIGURES.values(), "shops"])
+        f"{'parts':<16}{'weights':>12}" + "".join(f"{n:>9}" for n in [*FIGURES.values(), "shops"])
     )
     with TemporaryDirectory() as folder:
-        bare = unsettled(options.weights, Path(folder) / "unsettled.safetensors")
-        for settling, file, none in (
-            ("yes", options.weights, aspectnet.NONE),
-            ("into any class", options.weights, -1.0),
-            ("no", bare, aspectnet.NONE),
+        for parts, file, none in (
+            ("all", options.weights, aspectnet.NONE),
+            ("any class", options.weights, -1.0),
+            ("unsettled", without("_prototypes", options.weights, Path(folder)), aspectnet.NONE),
+            ("unwhitened", without("whitening", options.weights, Path(folder)), aspectnet.NONE),
         ):
             encoder = TorchEncoder(file)
             encode = partial(pictures.encode, encoder, name="", threads=2, progress=False)
@@ -81,7 +81,7 @@ def main() -> None:
             own = encoder.build().weights
             for weights in WEIGHTS:
                 line(
-                    settling,
+                    parts,
                     weights,
                     found,
                     [weighed(v, own, weights) for v in vectors],
@@ -89,12 +89,13 @@ def main() -> None:
                 )
 
 
-def unsettled(file: Path, to: Path) -> Path:
-    """Writes the same network without its classes."""
+def without(ending: str, file: Path, folder: Path) -> Path:
+    """Writes the same network without the tensors whose names end so, and returns its file."""
     read = bundle.read(file)
     network = networks.build(read.network, trunk=read.trunk, dimensions=read.dimensions)
     tensors = read.tensors()
-    network.load_state_dict({key: tensors[key] for key in network.state_dict()})
+    network.load_state_dict({key: tensors[key] for key in tensors if not key.endswith(ending)})
+    to = folder / f"without{ending}.safetensors"
     bundle.write(
         to,
         quantisation.halve(network.state_dict()),
@@ -140,7 +141,7 @@ def weighed(vectors: Vectors, own: Tensor, weights: Weights) -> Vectors:
 
 
 def line(
-    settling: str,
+    parts: str,
     weights: Weights,
     found: Sequence[Trial],
     vectors: Sequence[Vectors],
@@ -152,7 +153,7 @@ def line(
     near = metrics.neighbours(vectors[-1], count=5)
     shown = [*(values[name] for name in FIGURES), metrics.agreement(near, categories)]
     told = ":".join(f"{weight:g}" for weight in weights)
-    print(f"{settling:<16}{told:>12}" + "".join(f"{value:>9.3f}" for value in shown), flush=True)
+    print(f"{parts:<16}{told:>12}" + "".join(f"{value:>9.3f}" for value in shown), flush=True)
 
 
 if __name__ == "__main__":

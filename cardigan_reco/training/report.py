@@ -32,7 +32,9 @@ def write(file: Path, trainer: Trainer, result: Result, examples: Sequence[Examp
             {"distance": _points(result, "mined", "mean_distance")},
         ),
         "</div>",
-        contact_sheet.section("Queries and their nearest neighbours", _rows(trainer, examples)),
+        contact_sheet.section(
+            "Queries and their nearest neighbours", _rows(trainer, result, examples)
+        ),
     ]
     file.write_text(contact_sheet.page("Training report", *sections), encoding="utf-8")
 
@@ -51,7 +53,11 @@ def _figure_charts(result: Result) -> list[str]:
     lines: dict[str, list[Point]] = {}
     for line in result.history:
         found = line.get("figures")
-        if isinstance(found, dict) and isinstance(step := line["step"], int):
+        if (
+            line["kind"] == "epoch"
+            and isinstance(found, dict)
+            and isinstance(step := line["step"], int)
+        ):
             for name, value in found.items():
                 lines.setdefault(name, []).append((step, value))
     return [curves.chart("Figures of the validation split", lines)]
@@ -65,11 +71,11 @@ def _points(result: Result, kind: str, name: str) -> list[Point]:
     ]
 
 
-def _rows(trainer: Trainer, examples: Sequence[Example]) -> list[Row]:
+def _rows(trainer: Trainer, result: Result, examples: Sequence[Example]) -> list[Row]:
     random = np.random.default_rng(0)
     shown = [row for row, example in enumerate(examples) if example.split == "val"]
     rows = random.permutation(shown or len(examples))[:_POOL]
-    vectors = trainer.encode(rows)
+    vectors = trainer.encode(result.network, rows)
     queries = np.arange(min(QUERIES, len(rows)))
     found = metrics.neighbours(vectors, count=NEIGHBOURS)[queries]
     return [

@@ -122,7 +122,8 @@ def _network(recipe: Recipe, start_from: Path | None) -> nn.Module:
             )
         network.load_state_dict(start.tensors())
         if isinstance(network, AspectNet):
-            network.settle({})  # Its classes are learned anew.
+            network.settle({})  # Its classes are learned anew,
+            network.whiten(None)  # and what its designs have in common will be another thing.
     if recipe.aspect_weights:
         if not isinstance(network, AspectNet):
             raise EncoderError(f"{recipe.network} has no aspects to weigh. Choices are: AspectNet.")

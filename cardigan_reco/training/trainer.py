@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..encoders.networks.aspectnet import AspectNet
 from ..exceptions import CardiganError
 from . import checkpoints, curriculum, losses, optimizer, schedule
 from .average import Average
@@ -24,10 +25,12 @@ from .processes import Processes
 from .recipe import Recipe, RecipeError
 from .sampling import Rows
 from .targets import Targets
-from .validation import Figures, figures
+from .validation import Figures, Validation
 
 GRADIENT_NORM = 5.0
 LOG_STEPS = 5
+WHITENED = 10_000
+"""Pictures, of those that are learned from, which tell what designs have in common."""
 
 
 class Diverged(CardiganError):
@@ -39,7 +42,7 @@ class Result:
     """A finished training."""
 
     network: nn.Module
-    """The averaged network of the best epoch, on the CPU."""
+    """The averaged network of the best epoch, as it is to be used, on the CPU."""
     epoch: int
     """The best epoch, counted from 1."""
     figures: Figures | None
@@ -87,11 +90,7 @@ class Trainer:
         self._is_trained = is_trained
         self._progress = progress
         self._checkpoint_seconds = checkpoint_minutes * 60
-        self._validation_triplets = validation_triplets
-        training = np.array([example.split == "train" for example in examples])
-        self._training, self._validation = np.flatnonzero(training), np.flatnonzero(~training)
-        if validation_triplets is not None:
-            self._validation = np.unique(validation_triplets)
+        self._training = np.flatnonzero([example.split == "train" for example in examples])
         torch.manual_seed(recipe.seed)
         self._targets = Targets.of(examples, recipe)
         if recipe.batch_size % (6 * self._processes.count):
@@ -123,6 +122,14 @@ class Trainer:
         self._forward = Forward(
             pictures, device=device, precision=recipe.precision, processes=self._processes
         )
+        self._validation = Validation(
+            examples,
+            self._targets.plain,
+            self._forward,
+            side=recipe.encoder_size,
+            triplets=validation_triplets,
+            processes=self._processes,
+        )
         half = self._forward.precision is torch.float16
         self._scaler = torch.amp.GradScaler(device.type, enabled=half)
         self._history = History(folder if self._processes.leads else None, on_scalars)
@@ -142,9 +149,9 @@ class Trainer:
             self._finish_epoch()
         return self._result()
 
-    def encode(self, rows: Rows, *, averaged: bool = True) -> NDArray[np.float32]:
+    def encode(self, network: nn.Module, rows: Rows) -> NDArray[np.float32]:
         """Returns the vectors (rows, dimensions), of length 1, of pictures that aren't changed."""
-        network = self._average.finished() if averaged else self._network
+        network = network.to(self._device)
         return self._forward.encode(network, rows, side=self.recipe.encoder_size)
 
     def picture(self, row: int) -> NDArray[np.uint8]:
@@ -192,7 +199,7 @@ class Trainer:
                     saved = time.monotonic()
 
     def _prepare_epoch(self) -> None:
-        encode = partial(self.encode, self._training, averaged=False) if self._step else None
+        encode = partial(self.encode, self._network, self._training) if self._step else None
         mined = self._curriculum.prepare(self._epoch, encode, self._processes)
         if mined is not None:
             self._log(
@@ -234,25 +241,14 @@ class Trainer:
     def _finish_epoch(self) -> None:
         self._epoch += 1
         network, headline = self._average.finished(), 0.0
-        found: Figures | None = None
-        if len(self._validation):
-            vectors = self._forward.encode_together(
-                network, self._validation, side=self.recipe.encoder_size
-            )
-            found = self._processes.agree(partial(self._validate, vectors))
+        found = self._validation.measure(network)
+        if found is not None:
             headline = found.headline
             self._log(kind="epoch", figures=dict(found.values))
         if found is None or self._best is None or headline > self._best[0]:
             self._best = (headline, self._epoch, _copy(network))
             self._figures = found
         self._save()
-
-    def _validate(self, vectors: NDArray[np.float32]) -> Figures:
-        shown = [self._examples[row] for row in self._validation.tolist()]
-        triplets = self._validation_triplets
-        if triplets is not None:
-            triplets = np.searchsorted(self._validation, triplets)
-        return figures(vectors, shown, self._targets.plain, triplets)
 
     def _is_stale(self) -> bool:
         patience = self.recipe.patience
@@ -261,11 +257,23 @@ class Trainer:
         return self._epoch - self._best[1] >= patience
 
     def _result(self) -> Result:
-        network, epoch = self._average.finished(), self._epoch
+        network, epoch, found = self._average.finished(), self._epoch, self._figures
         if self._best is not None:
             _, epoch, weights = self._best
             network.load_state_dict(weights)
-        return Result(network.cpu(), epoch, self._figures, self._history.lines)
+        if isinstance(network, AspectNet):
+            self._whiten(network)
+            found = self._validation.measure(network)
+            if found is not None:
+                self._log(kind="whitened", figures=dict(found.values))
+        return Result(network.cpu(), epoch, found, self._history.lines)
+
+    def _whiten(self, network: AspectNet) -> None:
+        rows = self._training
+        if len(rows) > WHITENED:
+            rows = np.random.default_rng(self.recipe.seed).choice(rows, WHITENED, replace=False)
+        vectors = self._forward.encode_together(network, rows, side=self.recipe.encoder_size)
+        network.whiten(torch.from_numpy(vectors).to(self._device))
 
     # Keeping
 

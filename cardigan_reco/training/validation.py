@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from . import metrics
 from .examples import Example
-from .sampling import codes
+from .forward import Forward
+from .processes import Processes
+from .sampling import Rows, codes
 
 NEIGHBOURS = 10
 
@@ -26,6 +30,40 @@ class Figures:
     def headline(self) -> float:
         """The mean of all: what decides which epoch is kept. 0 without any."""
         return sum(self.values.values()) / max(1, len(self.values))
+
+
+class Validation:
+    """Measures networks on the pictures that are kept from training."""
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        columns: Sequence[str],
+        forward: Forward,
+        *,
+        side: int,
+        triplets: Rows | None,
+        processes: Processes,
+    ) -> None:
+        """`triplets`: (count, 3) rows of examples, measured in place of the validation split."""
+        self._rows = np.flatnonzero([example.split != "train" for example in examples])
+        if triplets is not None:
+            self._rows = np.unique(triplets)
+            triplets = np.searchsorted(self._rows, triplets)
+        self._triplets = triplets
+        self._shown = [examples[row] for row in self._rows.tolist()]
+        self._columns = columns
+        self._forward = forward
+        self._side = side
+        self._processes = processes
+
+    def measure(self, network: nn.Module) -> Figures | None:
+        """Returns the network's figures to all processes; None where nothing is kept."""
+        if not self._shown:
+            return None
+        vectors = self._forward.encode_together(network, self._rows, side=self._side)
+        measured = partial(figures, vectors, self._shown, self._columns, self._triplets)
+        return self._processes.agree(measured)
 
 
 def figures(

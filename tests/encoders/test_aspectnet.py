@@ -153,14 +153,80 @@ def test_settling_anew_replaces_all_that_was_settled() -> None:
     assert torch.equal(vectors(network), before)
 
 
+def with_designs(designs: torch.Tensor) -> tuple[torch.nn.Module, torch.Tensor]:
+    """Returns a network that passes on what it is shown, and rows with these designs to show it."""
+    network = networks.build("AspectNet", trunk="mobilenet_v3_small", dimensions=16).eval()
+    network.trunk = network.embedding = network.norm = torch.nn.Identity()
+    return network, torch.cat([torch.ones(len(designs), 8), designs], 1)
+
+
+def cosines(designs: torch.Tensor) -> torch.Tensor:
+    rows = torch.nn.functional.normalize(designs)
+    return rows @ rows.T
+
+
+def test_whitened_designs_differ_in_what_most_share() -> None:
+    torch.manual_seed(0)
+    common = torch.tensor([5.0, 0, 0, 0, 0, 0, 0, 0])
+    network, shown = with_designs(common + torch.randn(4000, 8))
+    network.whiten(network(shown))
+    found = network(shown)
+    assert found.norm(dim=1).tolist() == pytest.approx([1] * 4000, abs=1e-5)
+    before, after = cosines(shown[:, 8:]), cosines(found[:, 8:])
+    unlike = ~torch.eye(4000, dtype=torch.bool)
+    assert before[unlike].mean() > 0.7
+    assert after[unlike].mean() < 0.35
+    # What little they differ in says as much as before of which are alike.
+    order = [part[0, 1:].argsort() for part in (before, after)]
+    assert len(set(order[0][-100:].tolist()) & set(order[1][-100:].tolist())) > 60
+
+
+def test_whitening_leaves_kind_colour_and_lengths() -> None:
+    network = small()
+    network.weigh({"kind": 5, "colour": 3, "design": 2})
+    network.settle(prototypes(network, kind=5))
+    before = vectors(network)
+    network.whiten(torch.randn(50, 64) * torch.linspace(1, 9, 64))
+    after = vectors(network)
+    design = network.aspects["design"]
+    assert torch.equal(after[:, : design.start], before[:, : design.start])
+    lengths = before[:, design].norm(dim=1).tolist()
+    assert after[:, design].norm(dim=1).tolist() == pytest.approx(lengths)
+    assert not torch.allclose(after[:, design], before[:, design], atol=0.01)
+    network.whiten(None)
+    assert torch.equal(vectors(network), before)
+
+
+def test_few_pictures_whiten_little() -> None:
+    torch.manual_seed(0)
+    network, shown = with_designs(torch.randn(400, 8) * torch.linspace(1, 9, 8))
+    before = network(shown)
+
+    def moved(count: int) -> float:
+        network.whiten(None)
+        network.whiten(network(shown[:count]))
+        return (network(shown) - before).norm(dim=1).mean().item()
+
+    distances = [moved(count) for count in (1, 8, 400)]
+    assert distances == sorted(distances)
+    assert distances[0] < distances[2] / 2
+
+
+def test_designs_without_a_length_are_not_whitened() -> None:
+    network, shown = with_designs(torch.zeros(3, 8))
+    network.whiten(network(shown))
+    assert network.whitening is None
+
+
 @pytest.mark.parametrize("had", [{}, {"kind": 5, "colour": 9}])
 @pytest.mark.parametrize("given", [{}, {"colour": 2}, {"kind": 7, "colour": 3}])
-def test_a_state_dict_brings_its_own_number_of_classes(
+def test_a_state_dict_brings_its_own_classes_and_whitening(
     had: dict[str, int], given: dict[str, int]
 ) -> None:
     trained, fresh = small(), small()
     trained.settle(prototypes(trained, **given))
     fresh.settle(prototypes(fresh, **had))
+    (trained if had else fresh).whiten(torch.eye(64))
     fresh.load_state_dict(trained.state_dict())
     assert torch.equal(vectors(fresh), vectors(trained))
     assert fresh.state_dict().keys() == trained.state_dict().keys()
@@ -174,11 +240,13 @@ def test_prototypes_of_another_length_are_refused() -> None:
 
 
 @pytest.mark.parametrize("pack", [quantisation.halve, quantisation.pack])
-def test_a_bundle_keeps_the_parts_settled(
+def test_a_bundle_keeps_the_parts_settled_and_whitened(
     tmp_path: Path, pack: Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]
 ) -> None:
     network = small(dimensions=256)
     network.settle(prototypes(network, kind=50, colour=3))
+    with torch.inference_mode():
+        network.whiten(network(pictures(100)))
     tensors = pack(network.state_dict())
     bundle.write(
         tmp_path / "settled.safetensors",
@@ -203,3 +271,9 @@ def test_a_bundle_keeps_the_parts_settled(
         assert np.linalg.norm(found, axis=1) == pytest.approx(lengths, rel=0.1)
         assert np.linalg.norm(found - wanted[:, part], axis=1).max() < 0.1 * lengths.min()
         assert lengths.max() < 0.5  # An unsettled part's is 0.58.
+    part = network.aspects["design"]
+    near = torch.nn.functional.cosine_similarity(
+        torch.from_numpy(encoder.encode(shown)[:, part]), torch.from_numpy(wanted[:, part])
+    )
+    # Noise is alike but for little, which whitening brings out, and the rounding with it.
+    assert near.min() > 0.9

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from cardigan_reco.encoders import bundle
 from cardigan_reco.encoders.torch import TorchEncoder
 from tests import postgres
 from tests.training import shapes
@@ -170,8 +171,27 @@ def test_it_starts_from_a_bundle_whose_classes_were_others(data, tmp_path):
     directions = torch.nn.functional.normalize(after.kind_prototypes)
     assert (directions @ directions.T).min() > 0.8
     assert after.kind_prototypes.norm(dim=1).tolist() == pytest.approx([16] * 3, rel=1e-3)
-    assert "from encoder.safetensors" in (tmp_path / "second" / "encoder.md").read_text()
-    assert figures(lines)
+    card = (tmp_path / "second" / "encoder.md").read_text()
+    assert "from encoder.safetensors" in card
+    # What a design has in common with others is looked at last, and in each run anew.
+    assert before.whitening.shape == after.whitening.shape == (32, 32)
+    assert not torch.equal(before.whitening, after.whitening)
+    assert lines[-1]["kind"] == "whitened"
+    assert [f"| {name} | {value:.3f} |" in card for name, value in lines[-1]["figures"].items()]
+
+
+def test_it_goes_on_at_the_size_of_what_it_starts_from(data, tmp_path):
+    train(tmp_path / "first", data, "--epochs", "1", "--sizes", "32", "48")
+    place = QUICK.index("--sizes")
+    call_command(
+        *("train_encoder", str(tmp_path / "second"), "--data", str(data), "--epochs", "1"),
+        *QUICK[:place],
+        *QUICK[place + 2 :],
+        *("--start-from", str(tmp_path / "first" / "encoder.safetensors")),
+        verbosity=0,
+    )
+    assert "sides 48, learning" in (tmp_path / "second" / "encoder.md").read_text()
+    assert bundle.read(tmp_path / "second" / "encoder.safetensors").preprocessing.resize == (48, 48)
 
 
 def test_triplets_are_learned_as_they_are(data, tmp_path):

@@ -22,6 +22,11 @@ encoder's median of the nearest is 0.37 for goods of other shops, which it never
 groceries and 0.68 for clothes, of which it learned others."""
 
 
+WHITENING = 0.75
+"""How far whitening goes: at 1 designs would vary as much in every direction."""
+_WHITENING = "whitening"
+
+
 class AspectNet(nn.Module):
     """Maps (n, 3, height, width) to (n, dimensions), of length 1.
 
@@ -47,6 +52,7 @@ class AspectNet(nn.Module):
         self.aspects = _parts(dimensions)
         self.register_buffer("weights", torch.full((len(SHARES),), 1 / len(SHARES)))
         self.settle({})
+        self.whiten(None)
 
     def weigh(self, weights: Mapping[str, float]) -> None:
         """Sets the share of each aspect in the similarity; they needn't add up to 1.
@@ -74,10 +80,22 @@ class AspectNet(nn.Module):
         for aspect in SETTLED:
             self.register_buffer(_key(aspect), prototypes.get(aspect))
 
+    def whiten(self, vectors: Tensor | None) -> None:
+        """Whitens the design by what these vectors of many pictures have in common there.
+
+        `vectors`: (n, dimensions), which this network gave while it wasn't whitened; the fewer they
+        are for the part's dimensions, the less it does. None takes the whitening away.
+        """
+        matrix = None if vectors is None else _whitening(vectors[:, self.aspects["design"]])
+        self.register_buffer(_WHITENING, matrix)
+
     def forward(self, pictures: Tensor) -> Tensor:
         """Returns the embeddings."""
         vectors = self.norm(self.embedding(self.trunk(pictures)))
         parts = {name: functional.normalize(vectors[:, own]) for name, own in self.aspects.items()}
+        whitening: Tensor | None = getattr(self, _WHITENING)
+        if whitening is not None:
+            parts["design"] = functional.normalize(parts["design"] @ whitening)
         weights = dict(zip(SHARES, self.weights, strict=True))
         for aspect in SETTLED:
             prototypes: Tensor | None = getattr(self, _key(aspect))
@@ -97,6 +115,11 @@ class AspectNet(nn.Module):
                 if rows is not None
             }
         )
+        side = _length(self.aspects["design"])
+        is_whitened = prefix + _WHITENING in state_dict
+        self.register_buffer(
+            _WHITENING, self.weights.new_empty(side, side) if is_whitened else None
+        )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -105,6 +128,23 @@ def _settled(own: Tensor, prototypes: Tensor) -> Tensor:
     none = NONE * prototypes.norm(dim=1).mean()
     similarities = functional.pad(own @ prototypes.T, (0, 1), value=float(none))
     return functional.softmax(similarities, dim=1)[:, :-1] @ functional.normalize(prototypes)
+
+
+def _whitening(vectors: Tensor) -> Tensor | None:
+    """Returns a matrix that vectors (n, dimensions) are multiplied with; None for ones of length 0.
+
+    Few vectors have no say on directions in which none of them lies, so all that they say is mixed
+    with the same spread in all directions, by dimensions / n.
+    """
+    rows = functional.normalize(vectors.detach().cpu().double())
+    spread = rows.T @ rows
+    mean = spread.diagonal().mean()
+    if mean == 0:
+        return None
+    variances, directions = torch.linalg.eigh(spread / mean)
+    scales = (variances + len(spread) / len(rows)) ** (-WHITENING / 2)
+    matrix: Tensor = (directions * scales) @ directions.T
+    return matrix.to(vectors)
 
 
 def _key(aspect: str) -> str:

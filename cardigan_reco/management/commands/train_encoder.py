@@ -118,7 +118,12 @@ class Command(BaseCommand):
         how.add_argument("--mining", help="Negatives of triplets: random, semi-hard or hard.")
         how.add_argument("--epochs", type=int)
         how.add_argument("--batch-size", type=int)
-        how.add_argument("--sizes", type=int, nargs="+", help="Input sides, growing.")
+        how.add_argument(
+            "--sizes",
+            type=int,
+            nargs="+",
+            help="Input sides, growing; by default from 64 to 112, or that of --start-from.",
+        )
         how.add_argument("--size", type=int, help="The encoder's input side; the last of --sizes.")
         how.add_argument("--learning-rate", type=float)
         how.add_argument("--patience", type=int, help="Epochs without progress before it ends.")
@@ -141,6 +146,8 @@ class Command(BaseCommand):
             given = {name: options[name] for name in _RECIPE if options[name] is not None}
             if "sizes" in given:
                 given["sizes"] = tuple(given["sizes"])
+            elif start := _start(options):
+                given["sizes"] = bundle.read(start).preprocessing.resize[:1]
             recipe = Recipe(
                 columns=tuple(options["column"]),
                 aspect_weights=dict(options["aspect_weight"]),
@@ -174,13 +181,12 @@ class Command(BaseCommand):
     def _setting(self, options: dict[str, Any]) -> Setting:
         from cardigan_reco.training.run import Setting
 
-        start = options["start_from"]
         return Setting(
             folder=options["folder"],
             device=options["device"],
             threads=options["threads"],
             checkpoint_minutes=options["checkpoint_minutes"],
-            start_from=bundle.BUNDLED if start == "bundled" else start and Path(start),
+            start_from=_start(options),
             int8=options["int8"],
             licence=options["licence"],
             tensorboard=options["tensorboard"],
@@ -196,3 +202,10 @@ class Command(BaseCommand):
             f"{folder} holds the encoder (encoder.safetensors), its model card (encoder.md; say "
             "in it what the network is good and bad at) and the report (report.html)."
         )
+
+
+def _start(options: dict[str, Any]) -> Path | None:
+    start = options["start_from"]
+    if start is None:
+        return None
+    return bundle.BUNDLED if start == "bundled" else Path(start)
