@@ -89,8 +89,8 @@ class Items:
     """A statement that selects items of a shop's queryset, and what makes objects of its rows."""
 
     keys: str | None = None
-    """Selects the keys of all of them, with the same parameters, where that is as cheap as to have
-    Django write it: a third of a search's time in Python goes into such writing."""
+    """Selects the keys of all of them, with the same parameters, so that Django needn't write the
+    queryset a second time; None where that would read more than the keys."""
 
     def __init__(self, within: QuerySet[Any], condition: str, using: str) -> None:
         # Their attributes without a public name are Django's, as ModelIterable uses them.
