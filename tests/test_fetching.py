@@ -210,6 +210,16 @@ class TestItems:
         assert fields(found) == fields(second)
         assert self.fetched(PromotedImage.objects.filter(caption="none"), first.pk) == []
 
+    def test_those_of_a_proxy_are_its_objects(self, product: Product) -> None:
+        class Offer(Product):
+            class Meta:
+                proxy = True
+                app_label = "testapp"
+
+        [found] = self.fetched(Offer.objects.filter(title="product"), product.pk)
+        assert type(found) is Offer
+        assert fields(found) == fields(product)
+
     @pytest.mark.parametrize(
         "within",
         [

@@ -20,8 +20,6 @@ NONE = 0.45
 """Cosine that stands for no class at all among a picture's cosines to the classes. The bundled
 encoder's median of the nearest is 0.37 for goods of other shops, which it never saw, 0.50 for
 groceries and 0.68 for clothes, of which it learned others."""
-
-
 WHITENING = 0.75
 """How far whitening goes: at 1 designs would vary as much in every direction."""
 _WHITENING = "whitening"
