@@ -5,21 +5,26 @@ hundredth, a tenth and all of the rows, and prints for each what a call of `simi
 storing a vector takes beside the live index, the bytes of table and index, and the time to build
 it. The ratios are those to the smallest catalogue, beside those that a growth with log n, for a
 query and an insert, with n, or with n log n, for building, would have. What grows like log n from a
-start of its own takes as much more with each tenfold: that is asked of a query. It needs the extra
-[embedded], or a DATABASE_URL.
+start of its own takes as much more with each tenfold: that is asked of a query. Pages are those of
+the index that a search reads, one for each vector that it compares and each list of links: they
+tell its steps from the time that a step takes. It needs the extra [embedded], or a DATABASE_URL.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
+import psycopg
 import side_by_side
 import statements
 import synthetic
 from django.db import connection
 from side_by_side import Figure, median, p95
+from statements import Statement
 
 from cardigan_reco.recommendations import similar_to
 from tests.testapp.catalogue.models import Product
@@ -39,6 +44,8 @@ class Size:
     query_p95_ms: float
     search_ms: float
     """Of the statement that searches, prepared, without Django."""
+    search_pages: float
+    """Of the index, that it reads, each as often as it does."""
     insert_ms: float
     """Of a vector, one a transaction."""
     table_bytes: int
@@ -76,6 +83,7 @@ def compare(sizes: list[Size]) -> list[Figure]:
         for what, ours, peer, unit, grown in (
             ("query, similar_to", size.query_ms, first.query_ms, "ms", by_log),
             ("query, search alone", size.search_ms, first.search_ms, "ms", by_log),
+            ("query, pages", size.search_pages, first.search_pages, "pages", by_log),
             ("insert", size.insert_ms, first.insert_ms, "ms", by_log),
             ("index", size.index_bytes / 2**20, first.index_bytes / 2**20, "MiB", by_rows),
             ("index built in", size.build_seconds, first.build_seconds, "s", by_rows * by_log),
@@ -90,24 +98,17 @@ def compare(sizes: list[Size]) -> list[Figure]:
                 )
             )
     small, middle, large = sizes
-    for what, added, before in (
-        (
-            "query, similar_to",
-            large.query_ms - middle.query_ms,
-            middle.query_ms - small.query_ms,
-        ),
-        (
-            "query, search alone",
-            large.search_ms - middle.search_ms,
-            middle.search_ms - small.search_ms,
-        ),
+    for what, of, unit in (
+        ("query, similar_to", lambda size: size.query_ms, "ms"),
+        ("query, search alone", lambda size: size.search_ms, "ms"),
+        ("query, pages", lambda size: size.search_pages, "pages"),
     ):
         figures.append(
             Figure(
                 f"{what}: added by a tenfold",
-                added,
-                before,
-                "ms",
+                of(large) - of(middle),
+                of(middle) - of(small),
+                unit,
                 at_most=NEARLY_EQUAL,
                 against="the tenfold before",
             )
@@ -150,6 +151,7 @@ def measure(rows: int, dimensions: int, queries: int) -> Size:
             {"ours": ours, "search": lambda place: statements.replay(opened, asked[place])},
             map(int, places),
         )
+        pages = [index_pages(opened, one) for search in asked.values() for one in search]
         opened.close()
         truth = synthetic.exact(stored[:rows], places, WANTED)
         with connection.cursor() as cursor:
@@ -163,12 +165,32 @@ def measure(rows: int, dimensions: int, queries: int) -> Size:
             query_ms=median(times["ours"]),
             query_p95_ms=p95(times["ours"]),
             search_ms=median(times["search"]),
+            search_pages=median(pages),
             insert_ms=insert(fresh, rows),
             table_bytes=table_bytes,
             index_bytes=index_bytes,
             build_seconds=build_seconds,
             recall=synthetic.recall([found[int(place)] for place in places], truth, WANTED),
         )
+
+
+def index_pages(opened: psycopg.Connection[Any], search: Statement) -> int:
+    """Returns how many pages of the index a search reads."""
+    row = opened.execute(
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {search.sql}", search.parameters
+    ).fetchone()
+    assert row is not None
+    return sum(
+        node["Shared Hit Blocks"] + node["Shared Read Blocks"]
+        for node in nodes(row[0][0]["Plan"])
+        if node.get("Index Name") == synthetic.INDEX
+    )
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
 
 
 def insert(fresh: synthetic.Vectors, rows: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -44,8 +44,8 @@ class Augmentation:
     def apply(self, pictures: Tensor, size: int, generator: Generator) -> Tensor:
         """Returns (n, 3, size, size) in float32 from 0 to 1.
 
-        `pictures`: (n, side, side, 4) in uint8; the fourth channel is 0 where there is plain
-        background or nothing.
+        `pictures`: (n, side, side, 4) in uint8, on the generator's device; the fourth channel is 0
+        where there is plain background or nothing.
         """
         draw = _Draw(len(pictures), generator)
         sources = pictures.permute(0, 3, 1, 2).float().div_(255)
@@ -83,7 +83,7 @@ class Augmentation:
         matrix[:, 1, 2] = draw.symmetric(self.shift * 2)
         matrix[:, 2, 0] = draw.symmetric(self.perspective)
         matrix[:, 2, 1] = draw.symmetric(self.perspective)
-        line = (torch.arange(size) * 2 + 1) / size - 1
+        line = (torch.arange(size, device=draw.device) * 2 + 1) / size - 1
         y, x = torch.meshgrid(line, line, indexing="ij")
         points = torch.stack([x, y, torch.ones_like(x)], -1).view(-1, 3)
         projected = points @ matrix.transpose(1, 2)
@@ -120,13 +120,13 @@ class Augmentation:
             )
             pictures[rows] = functional.interpolate(few, (height, width), mode="bilinear")
         deviation = draw.uniform(1)[:, :, None, None] * self.noise
-        pictures = pictures + torch.randn(pictures.shape, generator=draw.generator) * deviation
+        pictures = pictures + draw.normal(pictures.shape) * deviation
         for row in draw.chosen(self.erase).nonzero()[:, 0].tolist():
             tall = int(height * (0.1 + 0.3 * draw.number()))
             wide = int(width * (0.1 + 0.3 * draw.number()))
             top = int((height - tall) * draw.number())
             left = int((width - wide) * draw.number())
-            colour = torch.rand(3, 1, 1, generator=draw.generator)
+            colour = draw.colour()
             pictures[row, :, top : top + tall, left : left + wide] = colour
         return pictures
 
@@ -161,17 +161,20 @@ STRONG = Augmentation(
     erase=0.2,
 )
 """For their mates, as phones, rooms and other shops would show them."""
+WILD = replace(STRONG, zoom=2.0, shift=0.25, degrees=25, light=0.3, erase=0.4)
+"""For photographs that are few and were taken anywhere, which a network soon knows by heart."""
 
 
 class _Draw:
-    """Random numbers for a batch, all from one generator."""
+    """Random numbers for a batch, all from one generator, on its device."""
 
     def __init__(self, count: int, generator: Generator) -> None:
         self.count = count
-        self.generator = generator
+        self.device = generator.device
+        self._generator = generator
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.rand((self.count, *shape), generator=self.generator)
+        return self._rand(self.count, *shape)
 
     def symmetric(self, limit: float, *shape: int) -> Tensor:
         return (self.uniform(*shape) * 2 - 1) * limit
@@ -180,5 +183,15 @@ class _Draw:
         """Returns 1.0 for about that share of the batch, else 0.0."""
         return (self.uniform() < share).float()
 
+    def normal(self, shape: torch.Size) -> Tensor:
+        return torch.randn(shape, generator=self._generator, device=self.device)
+
+    def colour(self) -> Tensor:
+        """Returns one (3, 1, 1)."""
+        return self._rand(3, 1, 1)
+
     def number(self) -> float:
-        return float(torch.rand((), generator=self.generator))
+        return float(self._rand())
+
+    def _rand(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self._generator, device=self.device)

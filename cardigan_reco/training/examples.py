@@ -160,10 +160,11 @@ def hold_out(examples: Sequence[Example], *, share: float, seed: int) -> list[Ex
     ]
 
 
-def check(examples: Sequence[Example], columns: Iterable[str]) -> None:
+def check(examples: Sequence[Example], columns: Iterable[str], sources: Iterable[str] = ()) -> None:
     """Raises ExamplesError unless the training split has something to learn.
 
-    That is a column of `columns` with two classes, or a group or item with two pictures.
+    That is a column of `columns` with two classes, or a group or item with two pictures; and
+    pictures of each of `sources`.
     """
     training = [example for example in examples if example.split == "train"]
     if not training:
@@ -184,6 +185,12 @@ def check(examples: Sequence[Example], columns: Iterable[str]) -> None:
                 f"All {classes.total()} pictures with a class in the column {column!r} are "
                 f"{next(iter(classes))!r}. A network needs two classes to tell apart."
             )
+    met = {example.source for example in training}
+    if unmet := sorted(set(sources) - met):
+        raise ExamplesError(
+            f"No picture to learn from has the source {unmet[0]!r}. Choices are: "
+            f"{', '.join(sorted(met - {''})) or 'none, as the data name no sources'}."
+        )
     sizes = Counter(example.group or example.item for example in training)
     del sizes[""]
     if not list(columns) and max(sizes.values(), default=0) < 2:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import pixels
-from .augmentations import LIGHT, STRONG
+from . import covers, pixels
+from .augmentations import LIGHT, STRONG, WILD
 from .processes import Processes
 from .sampling import Rows
 
@@ -24,35 +24,45 @@ class Forward:
         self,
         pictures: NDArray[np.uint8],
         *,
+        wild: NDArray[np.bool_],
         device: torch.device,
         precision: str,
         processes: Processes,
     ) -> None:
-        """`pictures`: (examples, side, side, 4) of `pixels.decode()`."""
+        """`pictures`: (examples, side, side, 4) of `pixels.decode()`; `wild`: (examples,), which
+        are changed most.
+        """
         self._pictures = pictures
+        self._wild = wild
         self._device = device
         self._processes = processes
         self.precision = _precision(precision, device)
 
     def changed(
         self, network: nn.Module, rows: Rows, *, side: int, parts: int, seed: int
-    ) -> Tensor:
-        """Returns vectors (rows, dimensions) of changed pictures, to learn from.
+    ) -> tuple[Tensor, Rows]:
+        """Returns vectors (rows, dimensions) of changed pictures, and the rows that they are
+        learned as.
 
-        The first of `parts` equal parts is changed a little, the rest strongly. Each process
-        computes its share of every part.
+        The first of `parts` equal parts is changed a little, the rest strongly; wild ones are
+        changed most, and some are covered by others. Each process computes its share of every part.
         """
+        rank, count = self._processes.rank, self._processes.count
+        covered = covers.draw(self._wild[rows], seed=seed, processes=count)
         own = self._processes.deal(rows)
-        generator = torch.Generator().manual_seed(seed * 64 + self._processes.rank)
+        generator = torch.Generator(self._device).manual_seed(seed * 64 + rank)
         chosen = torch.from_numpy(self._pictures[own]).to(self._device)
-        queries, mates = chosen.tensor_split([len(chosen) // parts])
-        pictures = torch.cat(
-            [LIGHT.apply(queries, side, generator), STRONG.apply(mates, side, generator)]
-        )
+        pictures = chosen.new_empty((len(own), 3, side, side), dtype=torch.float32)
+        strengths = np.where(self._wild[own], 2, np.arange(len(own)) >= len(own) // parts)
+        for strength, augmentation in enumerate((LIGHT, STRONG, WILD)):
+            if places := np.flatnonzero(strengths == strength).tolist():
+                pictures[places] = augmentation.apply(chosen[places], side, generator)
+        pictures = covers.apply(pictures, covered, rank=rank, processes=count)
         with self._autocast():
             output = network(_shown(pictures))
         gathered = self._processes.gather(functional.normalize(output.float()))
-        return gathered[torch.from_numpy(self._processes.order(len(rows)))]
+        vectors = gathered[torch.from_numpy(self._processes.order(len(rows)))]
+        return vectors, covers.learned_as(rows, covered)
 
     def encode(self, network: nn.Module, rows: Rows, *, side: int) -> NDArray[np.float32]:
         """Returns vectors (rows, dimensions) of the pictures as they are, in this process alone."""

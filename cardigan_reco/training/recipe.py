@@ -43,6 +43,8 @@ class Recipe:
     """Negatives of triplets: random, semi-hard or hard."""
     source_weights: Mapping[str, float] = field(default_factory=dict)
     """Source -> how often its pictures are drawn, against 1 for others."""
+    wild_sources: tuple[str, ...] = ()
+    """Sources of few photographs, taken anywhere, which are changed most."""
     epochs: int = 20
     """An epoch draws as many pictures, or deals as many triplets, as there are."""
     batch_size: int = 144

@@ -63,7 +63,11 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
         examples = data.examples
         learned, checked = _split(data, recipe)
     else:
-        examples_module.check(data, [name for name, _, _ in recipe.columns])
+        examples_module.check(
+            data,
+            [name for name, _, _ in recipe.columns],
+            [*recipe.source_weights, *recipe.wild_sources],
+        )
         examples = examples_module.hold_out(data, share=_VALIDATION_SHARE, seed=recipe.seed)
     devices.check(setting.device)
     setting.folder.mkdir(parents=True, exist_ok=True)

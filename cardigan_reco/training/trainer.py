@@ -120,7 +120,11 @@ class Trainer:
         )
         self._wrapped = self._processes.wrap(self._network, device)
         self._forward = Forward(
-            pictures, device=device, precision=recipe.precision, processes=self._processes
+            pictures,
+            wild=np.array([example.source in recipe.wild_sources for example in examples]),
+            device=device,
+            precision=recipe.precision,
+            processes=self._processes,
         )
         self._validation = Validation(
             examples,
@@ -220,8 +224,10 @@ class Trainer:
         side = schedule.size(self.recipe.sizes, self._step, self.steps)
         self._wrapped.train()
         parts = self._curriculum.parts
-        vectors = self._forward.changed(self._wrapped, rows, side=side, parts=parts, seed=seed)
-        loss = self._loss(vectors, self._targets.batch(rows, self._device))
+        vectors, told = self._forward.changed(
+            self._wrapped, rows, side=side, parts=parts, seed=seed
+        )
+        loss = self._loss(vectors, self._targets.batch(told, self._device))
         if not torch.isfinite(loss):
             raise Diverged(
                 f"The loss is {loss.item()} at step {self._step}. Lower the learning rate "

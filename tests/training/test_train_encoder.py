@@ -222,6 +222,8 @@ def test_triplets_are_learned_as_they_are(data, tmp_path):
         (["--column", "shape=taste"], "Aspect 'taste' is unknown. Choices are: none for this"),
         (["--trunk", "resnet1"], "Network 'resnet1' is no classification network of torchvision."),
         (["--device", "tpu"], "Device 'tpu' is unknown."),
+        (["--wild-source", "street"], "source 'street'. Choices are: none, as the data name no"),
+        (["--source-weight", "street=2"], "No picture to learn from has the source 'street'."),
         (["--start-from", "nowhere.safetensors"], "The weights nowhere.safetensors can't be read"),
     ],
 )

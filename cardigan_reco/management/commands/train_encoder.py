@@ -95,6 +95,13 @@ class Command(BaseCommand):
             metavar="SOURCE=NUMBER",
             help="How often the pictures of a source are drawn.",
         )
+        data.add_argument(
+            "--wild-source",
+            action="append",
+            default=[],
+            metavar="SOURCE",
+            help="Of few photographs, taken anywhere: they are changed most.",
+        )
         data.add_argument("--licence", default="", help="Of the pictures, for the model card.")
         how = parser.add_argument_group("how it learns")
         how.add_argument("--network", help="AspectNet, SmallNet, SimNet or VisNet.")
@@ -152,6 +159,7 @@ class Command(BaseCommand):
                 columns=tuple(options["column"]),
                 aspect_weights=dict(options["aspect_weight"]),
                 source_weights=dict(options["source_weight"]),
+                wild_sources=tuple(options["wild_source"]),
                 **given,
             )
             result = run.train(recipe, self._data(options), self._setting(options))
