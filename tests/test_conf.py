@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from pytest_django import Settings
 
-from cardigan_reco import conf
+from cardigan_reco import conf, rules
 from cardigan_reco.encoders import encoders
 
 ENCODERS_RULE = (
@@ -40,7 +40,7 @@ def reported(value: object) -> list[tuple[str, str, str]]:
 
 def test_every_key_has_a_field_and_a_rule() -> None:
     keys = {field.name.upper() for field in fields(conf.Settings)}
-    assert keys == set(conf._RULES)
+    assert keys == set(rules.RULES)
 
 
 def test_defaults_are_good(settings: Settings) -> None:
@@ -71,7 +71,7 @@ def test_an_unknown_key_gets_a_suggestion(key: str, hint: str) -> None:
 def test_an_unknown_key_like_no_other_gets_the_choices() -> None:
     ((_code, message, hint),) = reported({"quux": 1})
     assert message == "CARDIGAN_RECO has an unknown key 'quux'."
-    assert hint == f"Choices are: {', '.join(conf._RULES)}."
+    assert hint == f"Choices are: {', '.join(rules.RULES)}."
 
 
 def test_an_unknown_key_stops_nothing() -> None:
@@ -236,7 +236,7 @@ def test_the_search_by_photo_is_checked(value: object, wanted: str) -> None:
 def test_the_search_by_photo_has_defaults() -> None:
     with override_settings(CARDIGAN_RECO={"SEARCH": {"ENCODE_IN": "worker"}}):
         assert conf.current().photo_search == conf.PhotoSearch(encode_in="worker")
-    assert {field.name.upper() for field in fields(conf.PhotoSearch)} == set(conf._SEARCH_RULES)
+    assert {field.name.upper() for field in fields(conf.PhotoSearch)} == set(rules.SEARCH)
 
 
 def test_settings_cannot_be_changed_in_passing() -> None:

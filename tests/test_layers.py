@@ -24,7 +24,7 @@ PACKAGE = Path(cardigan_reco.__file__).parent
 LAYERS = [
     [
         *["exceptions", "conf", "containers", "copies", "decoding", "filters", "images"],
-        *["photo_form", "refusals", "request_ids", "uploads"],
+        *["photo_form", "refusals", "request_ids", "rules", "uploads"],
     ],
     ["asking", "broker", "crew", "prepared", "quarantine", "stopping"],
     ["encoders", "fields", "querysets"],

@@ -8,7 +8,7 @@ from django.core import checks
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db.models import FileField, Model, OneToOneField
 
-from cardigan_reco import collection, conf
+from cardigan_reco import collection, conf, rules
 from cardigan_reco.encoders import encoders
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.fields import OPERATOR_CLASS, EmbeddingField, EmbeddingIndex
@@ -140,7 +140,7 @@ def declared_indexes(model: type[Model]) -> list[EmbeddingIndex]:
 
 
 def _ef_search(model: type[Embedding]) -> Messages:
-    if model.ef_search is not None and (wanted := conf.ef_search(model.ef_search)):
+    if model.ef_search is not None and (wanted := rules.ef_search(model.ef_search)):
         yield checks.Error(
             f"{model._meta.label}.ef_search is {model.ef_search!r}.",
             hint=f"It must be {wanted}, or None for that of {conf.SETTING}.",
