@@ -92,12 +92,12 @@ class Items:
     """Selects the keys of all of them, with the same parameters, so that Django needn't write the
     queryset a second time; None where that would read more than the keys."""
 
-    def __init__(self, within: QuerySet[Any], condition: str, using: str) -> None:
+    def __init__(self, within: QuerySet[Any], condition: str) -> None:
         # Their attributes without a public name are Django's, as ModelIterable uses them.
         is_bare = _is_bare(within.query)
         chosen = within if is_bare else within.filter(_Meets(F("pk"), condition))
-        self._queryset: Any = chosen.using(using).order_by()
-        self._compiler = self._queryset.query.get_compiler(using)
+        self._queryset: Any = chosen.order_by()
+        self._compiler = self._queryset.query.get_compiler(within.db)
         self.sql, self.parameters = self._compiler.as_sql()
         if is_bare:
             targets = [column.target for column, _sql, _alias in self._compiler.select]
@@ -115,7 +115,7 @@ class Items:
         return found
 
 
-def items(within: QuerySet[Any], condition: str, using: str) -> Items | None:
+def items(within: QuerySet[Any], condition: str) -> Items | None:
     """Returns what selects the items of `within` whose key meets a condition, SQL such as "= 3",
     each in a row of its own; None where the queryset does more than to name rows and their columns,
     or is empty without asking.
@@ -131,7 +131,7 @@ def items(within: QuerySet[Any], condition: str, using: str) -> Items | None:
         and not any(one.contains_over_clause for one in query.annotations.values())
     )
     try:
-        return Items(within, condition, using) if is_plain else None
+        return Items(within, condition) if is_plain else None
     except EmptyResultSet:
         return None
 

@@ -124,7 +124,7 @@ def nearest(
     # Left out here, not in SQL, so that all shelves of a shop are one statement to the planner.
     unwanted = {embedding.item_model()._meta.pk.to_python(pk) for pk in excluded}
     wanted = limit + len(unwanted)
-    items = fetching.items(candidates, "= best.item", using) if with_items else None
+    items = fetching.items(candidates, "= best.item") if with_items else None
     try:
         keys, parameters = _keys(candidates, items, using)
     except EmptyResultSet:  # candidates.none() and the like have no SQL.

@@ -160,7 +160,7 @@ def _state(
     # A source that is its own item comes from the shop's queryset.
     is_wanted = bool(keys) and embedding.item_field is not None
     sources = fetching.selected(embedding, "= ANY(%s)", using) if is_wanted else None
-    items = fetching.items(within, f"= there.{fetching.ITEM}", using) if sources else None
+    items = fetching.items(within, f"= there.{fetching.ITEM}") if sources else None
     item = embedding.item_model()._meta.pk.get_db_prep_value(pk, connection)
 
     def execute(statement: Statement) -> list[tuple[Any, ...]]:

@@ -142,7 +142,7 @@ class TestItems:
         return [product.parent, product]
 
     def fetched(self, within: models.QuerySet[Any], *pks: int) -> list[Any]:
-        selected = fetching.items(within, "= key.key", "default")
+        selected = fetching.items(within, "= key.key")
         assert selected is not None
         rows = []
         with connection.cursor() as cursor:
@@ -234,7 +234,7 @@ class TestItems:
     ) -> None:
         PromotedImage.objects.create(product=products[0], original="b.jpg", slogan="new")
         Product.objects.filter(title="product").update(title="100 %")
-        selected = fetching.items(within(), "= 1", "default")
+        selected = fetching.items(within(), "= 1")
         assert selected is not None
         assert selected.keys is not None
         with connection.cursor() as cursor:
@@ -253,7 +253,7 @@ class TestItems:
     def test_what_costs_more_than_keys_gives_none(
         self, within: Callable[[], models.QuerySet[Any]]
     ) -> None:
-        selected = fetching.items(within(), "= 1", "default")
+        selected = fetching.items(within(), "= 1")
         assert selected is not None
         assert selected.keys is None
 
@@ -270,7 +270,7 @@ class TestItems:
     def test_querysets_that_do_more_are_asked_themselves(
         self, within: Callable[[], models.QuerySet[Any]]
     ) -> None:
-        assert fetching.items(within(), "= 1", "default") is None
+        assert fetching.items(within(), "= 1") is None
 
 
 class _Counted(models.QuerySet[Any]):
