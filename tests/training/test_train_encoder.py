@@ -95,6 +95,22 @@ def test_a_seed_repeats(data, tmp_path):
     assert train(tmp_path / "three", data, *options[:-1], "8") != log(tmp_path / "one")
 
 
+def test_wild_sources_are_harder_to_learn_and_a_seed_repeats(data, tmp_path):
+    header, *rows = data.read_text().splitlines()
+    named = [f"{row},{('studio', 'street')[place % 2]}" for place, row in enumerate(rows)]
+    file = data.parent / "sources.csv"
+    file.write_text("\n".join([f"{header},source", *named]))
+    options = ["--column", "shape", "--epochs", "8"]
+    wild = [*options, "--wild-source", "street"]
+    lines = train(tmp_path / "wild", file, *wild)
+    assert lines == train(tmp_path / "again", file, *wild)
+    harder, plain = (
+        sum(line["loss"] for line in run if line["kind"] == "step")
+        for run in (lines, train(tmp_path / "plain", file, *options))
+    )
+    assert harder > 1.05 * plain
+
+
 @pytest.mark.parametrize("loss", ["softmax", "hinge"])
 def test_a_run_that_was_killed_ends_as_an_unbroken_one(data, tmp_path, loss):
     options = ["--column", "shape", "--loss", loss, "--epochs", "12", "--checkpoint-minutes", "0"]
