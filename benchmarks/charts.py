@@ -124,7 +124,8 @@ def _libraries(figure: Any, results: Results) -> None:
 def _growth(figure: Any, results: Results) -> None:
     sizes = results["growth"]["notes"]["sizes"]
     rows = [size["rows"] for size in sizes]
-    left, right = figure.subplots(1, 2)
+    figure.set_size_inches(10, 4)
+    left, middle, right = figure.subplots(1, 3)
     for key, label, colour in (
         ("query_ms", "similar_to", OURS),
         ("search_ms", "search alone", PEER),
@@ -133,12 +134,16 @@ def _growth(figure: Any, results: Results) -> None:
         left.plot(rows, [size[key] for size in sizes], "o-", color=colour, label=label)
     left.set_ylabel("ms")
     left.set_ylim(bottom=0)
+    middle.plot(rows, [size["search_pages"] for size in sizes], "o-", color=PEER)
+    middle.set_ylabel("pages of the index that a search reads")
+    middle.set_ylim(bottom=0)
     right.plot(rows, [size["index_bytes"] / 2**20 for size in sizes], "o-", label="index, MiB")
     right.plot(rows, [size["build_seconds"] for size in sizes], "o-", label="built in, s")
     right.set_yscale("log")
-    for axes in (left, right):
+    for axes in (left, middle, right):
         axes.set_xscale("log")
         axes.set_xlabel("vectors")
+    for axes in (left, right):
         axes.legend(frameon=False)
 
 

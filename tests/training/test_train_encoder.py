@@ -100,15 +100,15 @@ def test_wild_sources_are_harder_to_learn_and_a_seed_repeats(data, tmp_path):
     named = [f"{row},{('studio', 'street')[place % 2]}" for place, row in enumerate(rows)]
     file = data.parent / "sources.csv"
     file.write_text("\n".join([f"{header},source", *named]))
-    options = ["--column", "shape", "--epochs", "8"]
+    options = ["--column", "shape", "--epochs", "15", "--learning-rate", "0.01"]
     wild = [*options, "--wild-source", "street"]
     lines = train(tmp_path / "wild", file, *wild)
     assert lines == train(tmp_path / "again", file, *wild)
     harder, plain = (
-        sum(line["loss"] for line in run if line["kind"] == "step")
+        [line["loss"] for line in run if line["kind"] == "step"]
         for run in (lines, train(tmp_path / "plain", file, *options))
     )
-    assert harder > 1.05 * plain
+    assert sum(harder[-3:]) > sum(plain[-3:])
 
 
 @pytest.mark.parametrize("loss", ["softmax", "hinge"])
