@@ -60,7 +60,7 @@ def test_whoever_may_read_a_new_file_may_read_a_bundle(tmp_path):
 def test_the_bundled_file_describes_itself():
     read = bundle.read()
     assert (read.network, read.trunk, read.dimensions) == ("AspectNet", "gridnet", 512)
-    assert read.preprocessing.resize == (128, 128)
+    assert read.preprocessing.resize == (144, 144)
     assert read.preprocessing.pad_to_square == (255, 255, 255)
     assert read.file.sha256 == hashlib.sha256(bundle.BUNDLED.read_bytes()).hexdigest()
 
