@@ -34,7 +34,11 @@ def test_the_default_batch_can_be_dealt(count: int) -> None:
 def test_fewer_pictures_than_processes_are_encoded_by_each(rank: int) -> None:
     pictures = np.full((3, 8, 8, 4), 200, np.uint8)
     forward = Forward(
-        pictures, device=torch.device("cpu"), precision="fp32", processes=Processes(rank, 2)
+        pictures,
+        wild=np.zeros(len(pictures), bool),
+        device=torch.device("cpu"),
+        precision="fp32",
+        processes=Processes(rank, 2),
     )
     network = torch.nn.Flatten()
     vectors = forward.encode_together(network, np.array([2]), side=4)
