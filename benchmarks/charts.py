@@ -128,7 +128,7 @@ def _growth(figure: Any, results: Results) -> None:
     left, middle, right = figure.subplots(1, 3)
     for key, label, colour in (
         ("query_ms", "similar_to", OURS),
-        ("search_ms", "search alone", PEER),
+        ("search_ms", "by psycopg", PEER),
         ("insert_ms", "insert", LIMIT),
     ):
         left.plot(rows, [size[key] for size in sizes], "o-", color=colour, label=label)

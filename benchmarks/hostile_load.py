@@ -1,7 +1,7 @@
 """Whether hostile uploads hurt honest shoppers: 32 clients, half of them hostile, on gunicorn.
 
 `python benchmarks/hostile_load.py` serves the example shop's catalogue, first to 16 honest clients
-alone, then to the same beside 16 that send what `traps.md` lists: bombs, truncated and forged
+alone, then to the same beside 16 that send what a server must bear: bombs, truncated and forged
 files, wrong crops and filters, half a request. It prints the honest clients' p99 in both, statuses,
 processes lost and memory, and fails if there was a 5xx but 503, a lost process or a p99 above twice
 the quiet one. It needs the extras [torch], [drf] and [embedded], and gunicorn.
@@ -137,7 +137,7 @@ def client(address: str, plan: list[Sent], answers: list[Answer]) -> None:
 
 
 def hostile(chosen: random.Random, photo: bytes) -> Iterator[Sent]:
-    """Yields what `traps.md` lists, as far as it can be sent."""
+    """Yields bodies that no shopper sends."""
     jpeg, form = "image/jpeg", "multipart/form-data; boundary=x"
     mutated = bytearray(photo)
     for _ in range(20):

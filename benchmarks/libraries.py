@@ -2,10 +2,11 @@
 
 `python benchmarks/libraries.py --rows 100000` fills a database of its own, builds an HNSW of the
 same shape (m 16, ef_construction 128) over the same vectors with each library that is installed,
-and times one search at a time, 20 nearest with ef 100, on one thread. We are timed as
-`similar_to`, which returns the shop's objects, and as JSON through gunicorn. The libraries answer
-with places in an array: they have no filters, no transactions and no restarts to survive, and each
-web process would hold a copy. It needs the extras [drf], [embedded] and [benchmarks], and gunicorn.
+and times one search at a time on one thread: 20 nearest, with as many candidates as ours has by
+default. We are timed as `similar_to`, which returns the shop's objects, and as JSON through
+gunicorn. The libraries answer with places in an array: they have no filters, no transactions and no
+restarts to survive, and each web process would hold a copy. It needs the extras [drf], [embedded]
+and [benchmarks], and gunicorn.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import server
 import side_by_side
+import statements
 import synthetic
 from django.db import connection
 from side_by_side import Figure, median
@@ -33,7 +35,7 @@ from cardigan_reco.recommendations import similar_to
 from tests.testapp.catalogue.models import Product
 
 WANTED = 20
-M, EF = 16, 100
+M = 16
 SERVED = """
 from tests.settings import *
 INSTALLED_APPS = [*INSTALLED_APPS, "rest_framework"]
@@ -124,7 +126,7 @@ def faiss(stored: synthetic.Vectors) -> tuple[Search, Save]:
     index = library.IndexHNSWFlat(stored.shape[1], M, library.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = EF_CONSTRUCTION
     index.add(stored)
-    index.hnsw.efSearch = EF
+    index.hnsw.efSearch = statements.EF_SEARCH
     library.omp_set_num_threads(1)
 
     def search(place: int) -> list[int]:
@@ -140,7 +142,7 @@ def hnswlib(stored: synthetic.Vectors) -> tuple[Search, Save]:
     index = library.Index(space="ip", dim=stored.shape[1])
     index.init_index(max_elements=len(stored), M=M, ef_construction=EF_CONSTRUCTION)
     index.add_items(stored, num_threads=os.cpu_count() or 1)
-    index.set_ef(EF)
+    index.set_ef(statements.EF_SEARCH)
     index.set_num_threads(1)
 
     def search(place: int) -> list[int]:
@@ -159,7 +161,7 @@ def usearch(stored: synthetic.Vectors) -> tuple[Search, Save]:
         dtype="f16",  # As ours.
         connectivity=M,
         expansion_add=EF_CONSTRUCTION,
-        expansion_search=EF,
+        expansion_search=statements.EF_SEARCH,
     )
     index.add(np.arange(1, len(stored) + 1), stored, threads=os.cpu_count() or 1)
     return lambda place: [

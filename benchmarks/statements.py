@@ -27,10 +27,6 @@ class Statement:
     sql: str
     parameters: tuple[Any, ...]
 
-    @property
-    def is_search(self) -> bool:
-        return self.sql.lstrip().startswith(SEARCH)
-
 
 def asked(call: Callable[[], object]) -> list[Statement]:
     """Returns the statements of a call that return rows, without those for settings and plans, and
@@ -51,7 +47,7 @@ def asked(call: Callable[[], object]) -> list[Statement]:
     plain = {**django_settings.CARDIGAN_RECO, "PREPARED_SEARCHES": 0}
     with override_settings(CARDIGAN_RECO=plain), connection.execute_wrapper(note):
         call()
-    if not any(statement.is_search for statement in seen):
+    if not any(statement.sql.startswith(SEARCH) for statement in seen):
         raise SystemExit(f"No statement began with {SEARCH!r}: {[one.sql for one in seen]}")
     return seen
 

@@ -5,11 +5,12 @@ Imported first: it sets Django up for the tests' shop, whose products have pictu
 **The vectors.** Each is the unit vector of a sum: what all pictures of a shop have in common, its
 kind (one for 40 products), its family (one for 4), and itself. Each part but the first is drawn in
 64 directions, whose variance falls with their number, so that neighbours differ in few ways.
-Lengths and falls are such that they lie as the bundled encoder's vectors of the example shop's 715
-products do. 715 of these, with the real ones in brackets: median cosine to the nearest 0.89 (0.93),
-to the 5th 0.84 (0.83), to the 20th 0.73 (0.73), of any two 0.37 (0.33); local intrinsic dimension
-6.3 (5.9); participation ratio 18 (25). 30,000 have 0.88, 0.83, 0.74, 0.36, 7.3 and 26. Clusters of
-independent noise, whose local dimension is above 50, have no neighbours that deserve the name.
+Lengths and falls are such that they lie as those of the example shop's 715 pictures by an earlier
+bundled encoder do. 715 of these, with the real ones in brackets: median cosine to the nearest 0.89
+(0.93), to the 5th 0.84 (0.83), to the 20th 0.73 (0.73), of any two 0.37 (0.33); local intrinsic
+dimension 6.3 (5.9); participation ratio 18 (25). 30,000 have 0.88, 0.83, 0.74, 0.36, 7.3 and 26.
+Clusters of independent noise, whose local dimension is above 50, have no neighbours that deserve
+the name.
 """
 
 # ruff: noqa: E402  Django is set up before its models are imported.

@@ -119,7 +119,7 @@ def save_each(count: int) -> None:
 
 
 def import_while_others_save(rows: int) -> None:
-    """Fault 48: one statement imports many rows while the shop goes on saving."""
+    """One statement imports many rows while the shop goes on saving."""
     print(f"\nSaves while one statement imports {rows} rows, in milliseconds\n")
     print(f"{'':<24}{'saves':>8}{'p50':>8}{'p99':>8}{'longest':>10}")
     for name in ("without", "triggers"):

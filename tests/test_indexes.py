@@ -377,7 +377,7 @@ class TestSharedMemory:
 
 
 class TestBrokenOff:
-    """Fault 53 and trap P7."""
+    """A build that is killed leaves an invalid index behind."""
 
     def test_an_invalid_leftover_is_replaced(self, table: None) -> None:
         execute(f"DROP INDEX {INDEX}")

@@ -20,7 +20,7 @@ from . import needs
 MANY_ROWS = 1_000
 """So few dead or changed rows are no trouble, whatever their share is."""
 DEAD_SHARE = 0.15
-"""From here on, vacuuming by REINDEX first is much faster (trap P8: 15.7 s against 0.3 s)."""
+"""From here on, vacuuming by REINDEX first is much faster (15.7 s against 0.3 s)."""
 CHANGED_SHARE = 0.2
 """Of the rows since ANALYZE; a search chooses its plan by the planner's estimates."""
 BLOAT = 2.5
