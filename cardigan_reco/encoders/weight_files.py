@@ -35,12 +35,16 @@ class WeightFile:
         torch or safetensors.
         """
         try:
+            from safetensors import SafetensorError
             from safetensors.torch import load
         except ModuleNotFoundError as error:
             raise MissingExtra("Loading weights", "torch") from error
         data = _read(self.path)
         _check_sha256(self.path, data, self.sha256)
-        return dict(load(data))
+        try:
+            return dict(load(data))
+        except SafetensorError as error:
+            raise _damaged(self.path, str(error)) from error
 
 
 def open_weights(path: str | Path, *, sha256: str | None = None) -> WeightFile:

@@ -91,13 +91,19 @@ def _version() -> str:
     from .. import __version__
 
     try:
-        described = subprocess.run(  # noqa: S603  A command of our own, without input.
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout.strip()
+        # In a shop's virtual environment the repository is the shop's, and doesn't hold this file.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        described = _git("describe", "--always", "--dirty")
     except (OSError, subprocess.SubprocessError):
         return f"cardigan-reco {__version__}"
     return f"cardigan-reco {__version__} ({described})"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(  # noqa: S603  A command of our own, without input.
+        ["git", "-C", str(Path(__file__).parent), *arguments],  # noqa: S607
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    ).stdout.strip()

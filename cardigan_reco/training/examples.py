@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from django.db.models import F
 
 from .. import images
 from ..exceptions import CardiganError, ImageError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..models import Embedding
 
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test")
 _RESERVED = {"picture", "group", "item", "split", "source", "left", "top", "right", "bottom"}
 _SHOWN = 3
 _FEW = 50
@@ -45,11 +46,18 @@ class Example:
     item: str = ""
     """Pictures of one item show the same thing; "": nothing known."""
     split: str = "train"
-    """train or val."""
+    """train, val or test, which no training looks at."""
     source: str = ""
     """Where it comes from, for weights in sampling."""
     box: tuple[float, float, float, float] | None = None
     """Left, top, right and bottom of what it shows, as shares of the sides."""
+
+    @property
+    def design(self) -> str:
+        """What its mates share: the group, or else the item; "": nothing known."""
+        if self.group:
+            return f"group {self.group}"
+        return f"item {self.item}" if self.item else ""
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,10 @@ def from_csv(file: Path, pictures: Path) -> list[Example]:
 
     Four columns `left,top,right,bottom`, shares of the sides, crop a picture to what it shows.
     Every other column holds classes, and may be empty in a row. Paths are relative to `pictures`.
+    A row without a group is of the group of its item's other pictures.
 
-    Raises ExamplesError when the file can't be read, lacks `picture` or names an unknown split.
+    Raises ExamplesError when the file can't be read, lacks `picture`, names an unknown split or has
+    a box that is none.
     """
     rows = _rows(file, {"picture"})
     unknown = Counter(row["split"] for row in rows if row.get("split", "train") not in SPLITS)
@@ -75,10 +85,9 @@ def from_csv(file: Path, pictures: Path) -> list[Example]:
         raise ExamplesError(
             f"{file} has unknown values of split: {found}. Choices are: {', '.join(SPLITS)}."
         )
-    try:
-        return [_example(row, pictures) for row in rows]
-    except ValueError as error:
-        raise ExamplesError(f"{file} has a box that is no four numbers: {error}.") from error
+    examples = [_example(row, pictures, file) for row in rows]
+    groups = {one.item: one.group for one in examples if one.item and one.group}
+    return [one if one.group else replace(one, group=groups.get(one.item, "")) for one in examples]
 
 
 def triplets_from_csv(file: Path, pictures: Path) -> Triplets:
@@ -104,12 +113,12 @@ def from_collection(embedding: type[Embedding], doubles: Mapping[str, str]) -> l
     `doubles`: item -> the one that stands for all that are the same thing, keys as text. What was
     listed twice is one item here: else a double would be learned as a wrong neighbour.
     """
-    field = embedding.item_field
+    sources = embedding.source_model()._default_manager.order_by("pk")
     found = []
-    for source in embedding.source_model()._default_manager.order_by("pk").iterator():
+    for source in sources.annotate(cardigan_item=F(embedding.item_field or "pk")).iterator():
         file = getattr(source, embedding.image_field)
         if file:
-            item = str(getattr(source, f"{field}_id") if field else source.pk)
+            item = "" if source.cardigan_item is None else str(source.cardigan_item)
             item = doubles.get(item, item)
             found.append(Example(partial(_stored, file), file.name, item=item))
     return found
@@ -120,8 +129,8 @@ def is_triplets(file: Path) -> bool:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             return "query" in next(csv.reader(lines), [])
-    except OSError as error:
-        raise ExamplesError(f"{file} can't be read ({error.strerror}).") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(file, error) from error
 
 
 def belong(query: Example, other: Example) -> bool | None:
@@ -139,23 +148,21 @@ def belong(query: Example, other: Example) -> bool | None:
 def hold_out(examples: Sequence[Example], *, share: float, seed: int) -> list[Example]:
     """Returns the examples with a share of them in the validation split, unless some are in it.
 
-    Pictures of one group or item stay together. Of fewer than 50 pictures none is held out.
+    Pictures of one group or item stay together, and one with more than the share isn't held out. Of
+    fewer than 50 pictures none is.
     """
     if len(examples) < _FEW or any(example.split == "val" for example in examples):
         return list(examples)
-    sizes = Counter(example.group or example.item or example.name for example in examples)
+    sizes = Counter(example.design or example.name for example in examples)
     names = np.random.default_rng(seed).permutation(sorted(sizes))
     chosen: set[str] = set()
     count = 0
     for name in names.tolist():
-        if count >= share * len(examples):
-            break
-        chosen.add(name)
-        count += sizes[name]
+        if count + sizes[name] <= share * len(examples):
+            chosen.add(name)
+            count += sizes[name]
     return [
-        replace(example, split="val")
-        if (example.group or example.item or example.name) in chosen
-        else example
+        replace(example, split="val") if (example.design or example.name) in chosen else example
         for example in examples
     ]
 
@@ -191,13 +198,17 @@ def check(examples: Sequence[Example], columns: Iterable[str], sources: Iterable
             f"No picture to learn from has the source {unmet[0]!r}. Choices are: "
             f"{', '.join(sorted(met - {''})) or 'none, as the data name no sources'}."
         )
-    sizes = Counter(example.group or example.item for example in training)
+    sizes = Counter(example.design for example in training)
     del sizes[""]
     if not list(columns) and max(sizes.values(), default=0) < 2:
         raise ExamplesError(
             f"There is nothing to learn from {len(training)} pictures: no column of classes was "
             "named and no two pictures share a group or an item."
         )
+
+
+def _unreadable(file: Path, error: Exception) -> ExamplesError:
+    return ExamplesError(f"{file} can't be read as CSV in UTF-8 ({error}).")
 
 
 def _rows(file: Path, needed: set[str]) -> list[dict[str, str]]:
@@ -207,7 +218,7 @@ def _rows(file: Path, needed: set[str]) -> list[dict[str, str]]:
             columns = list(reader.fieldnames or ())
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ExamplesError(f"{file} can't be read as CSV in UTF-8 ({error}).") from error
+        raise _unreadable(file, error) from error
     if missing := needed - set(columns):
         raise ExamplesError(
             f"{file} lacks the column {', '.join(sorted(missing))}. It has: "
@@ -234,9 +245,7 @@ def _stored(file: FieldFile) -> bytes:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def _example(row: Mapping[str, str], pictures: Path) -> Example:
-    edges = [row.get(edge, "") for edge in ("left", "top", "right", "bottom")]
-    left, top, right, bottom = (float(edge) for edge in edges) if all(edges) else (0, 0, 1, 1)
+def _example(row: Mapping[str, str], pictures: Path, file: Path) -> Example:
     return Example(
         read=(pictures / row["picture"]).read_bytes,
         name=row["picture"],
@@ -245,5 +254,22 @@ def _example(row: Mapping[str, str], pictures: Path) -> Example:
         item=row.get("item", ""),
         split=row.get("split", "train"),
         source=row.get("source", ""),
-        box=(left, top, right, bottom) if all(edges) else None,
+        box=_box(row, file),
+    )
+
+
+def _box(row: Mapping[str, str], file: Path) -> tuple[float, float, float, float] | None:
+    edges = [row.get(edge, "") for edge in ("left", "top", "right", "bottom")]
+    if not any(edges):
+        return None
+    try:
+        left, top, right, bottom = map(float, edges)
+        if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
+            return left, top, right, bottom
+    except ValueError:
+        pass
+    raise ExamplesError(
+        f"The box of {row['picture']} in {file} is {', '.join(edge or 'empty' for edge in edges)}. "
+        "Left, top, right and bottom are shares of the sides, from 0 to 1, left before right and "
+        "top before bottom, or all empty."
     )

@@ -70,9 +70,9 @@ class SoftPN(nn.Module):
 class LabelledLoss(nn.Module):
     """The weighted sum of a loss for each column of classes, and of a contrast of pairs.
 
-    A network with aspects contrasts groups in "design" alone, whose mates may differ in colour: to
-    contrast things of one kind in the rest would undo what the classes teach there. Any other one
-    contrasts groups, and items besides, which must not differ in colour.
+    A network with aspects whose classes are learned contrasts groups in "design" alone, whose mates
+    may differ in colour: to contrast things of one kind in the rest would undo what the classes
+    teach there. Any other one contrasts groups, and items besides, which must not differ in colour.
     """
 
     def __init__(
@@ -94,29 +94,26 @@ class LabelledLoss(nn.Module):
             if column.aspect is not None and column.aspect not in aspects:
                 choices = ", ".join(aspects) or "none for this network"
                 raise EncoderError(f"Aspect {column.aspect!r} is unknown. Choices are: {choices}.")
-        self.by_column = nn.ModuleDict(
-            {
-                column.name: _classes(
-                    name, column.classes, _length(self._part(column.aspect)), temperature
-                )
-                for column in columns
-            }
+        self.by_column = nn.ModuleList(
+            _classes(name, column.classes, _length(self._part(column.aspect)), temperature)
+            for column in columns
         )
         self._contrast = _pairs(name)
         self._contrast_weight = contrast if columns else 1.0
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Returns the loss of `vectors` (n, dimensions)."""
-        design = self._part("design" if self._aspects else None)
+        has_design = bool(self._aspects and self._columns)
+        design = self._part("design" if has_design else None)
         total: Tensor = self._contrast_weight * self._contrast(vectors[:, design], batch.groups)
-        if not self._aspects:
+        if not has_design:
             total = total + self._contrast_weight * self._contrast(vectors, batch.items)
-        for column in self._columns:
+        for column, classes in zip(self._columns, self.by_column, strict=True):
             labels = batch.labels[column.name]
             known = labels >= 0
             if known.any():
                 part = vectors[known][:, self._part(column.aspect)]
-                loss = self.by_column[column.name](part, labels[known])
+                loss = classes(part, labels[known])
                 total = total + column.weight * loss
         return total
 
@@ -127,8 +124,8 @@ class LabelledLoss(nn.Module):
         `vectors`: (pictures, dimensions), of length 1; `labels`: column -> class numbers (pictures,
         most classes of a cell), -1 where there is none. Classes without a picture keep their place.
         """
-        for column in self._columns:
-            weights: Tensor | None = getattr(self.by_column[column.name], "W", None)
+        for column, classes in zip(self._columns, self.by_column, strict=True):
+            weights: Tensor | None = getattr(classes, "W", None)
             if weights is None:
                 continue
             rows, places = (labels[column.name] >= 0).nonzero(as_tuple=True)
@@ -144,8 +141,7 @@ class LabelledLoss(nn.Module):
         An aspect with several columns has those of its first.
         """
         found: dict[str, Tensor] = {}
-        for column in self._columns:
-            loss = self.by_column[column.name]
+        for column, loss in zip(self._columns, self.by_column, strict=True):
             if column.aspect is not None and isinstance(loss, _library().NormalizedSoftmaxLoss):
                 rows = functional.normalize(loss.W.detach().T) / loss.temperature
                 found.setdefault(column.aspect, rows)

@@ -130,7 +130,6 @@ def triplets(
     groups: Labels,
     classes: Labels | None = None,
     *,
-    among: NDArray[np.bool_] | None = None,
     per_query: int = 5,
     seed: int = 0,
 ) -> NDArray[np.int64]:
@@ -138,16 +137,13 @@ def triplets(
 
     Positives are drawn among the mates of its group, negatives uniformly among all of other groups
     (easy) or, with `classes`, among those of its class (hard); queries without any are left out,
-    as are those of class -1. With `among`, only its rows are positives and negatives, and only
-    the others are queries.
+    as are those of class -1.
     """
     random = np.random.default_rng(seed)
     chosen = []
-    for query in np.flatnonzero(groups >= 0 if among is None else (groups >= 0) & ~among):
+    for query in np.flatnonzero(groups >= 0):
         same = groups == groups[query]
         others = ~same
-        if among is not None:
-            same, others = same & among, others & among
         if classes is not None:
             others &= (classes == classes[query]) & (classes >= 0)
         mates, negatives = np.flatnonzero(same), np.flatnonzero(others)

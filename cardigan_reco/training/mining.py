@@ -59,7 +59,7 @@ class Miner:
         self._rows = np.flatnonzero([example.split == "train" for example in examples])
         training = [examples[row] for row in self._rows.tolist()]
         classes = codes([example.labels.get(column, "") if column else "" for example in training])
-        groups = codes([example.group or example.item for example in training])
+        groups = codes([example.design for example in training])
         if np.bincount(groups[groups >= 0], minlength=1).max(initial=0) < 2:
             groups = classes
         self._groups, self._classes = alone(groups), classes

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import numpy as np
@@ -86,7 +87,8 @@ def joined(device: str) -> Iterator[Processes]:
         yield Processes()
         return
     cuda = device != "cpu" and torch.cuda.is_available()
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    # The others wait while the first decodes all pictures, or encodes them to mine triplets.
+    distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(days=1))
     try:
         yield Processes(distributed.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
     finally:

@@ -58,7 +58,7 @@ class Recipe:
     weight_decay: float = 0.05
     """AdamW's, on weights of more than one dimension."""
     precision: str = "auto"
-    """auto (bf16 on CUDA, else fp32), fp32, bf16 or fp16 (CUDA alone)."""
+    """auto (bf16 on CUDA, else fp32), fp32, bf16 or fp16."""
     patience: int | None = None
     """Epochs without a better validation figure after which training ends; None: never early."""
     seed: int = 0
@@ -84,6 +84,16 @@ class Recipe:
         ):
             if not number > 0:
                 raise RecipeError(f"{name} is {number}. It must be above 0.")
+        if self.seed < 0:
+            raise RecipeError(f"seed is {self.seed}. It must be 0 or more.")
+        for source, share in self.source_weights.items():
+            if not share >= 0:
+                raise RecipeError(f"The weight of {source!r} is {share}. It must be 0 or more.")
+        if self.uses_triplets and (self.source_weights or self.wild_sources):
+            raise RecipeError(
+                f"loss is {self.loss!r}, whose triplets are given or mined: sources can't be "
+                f"weighed or wild. Choices of loss are: {', '.join(losses.LABELLED)}."
+            )
         if self.batch_size < 6 or self.batch_size % 6:
             raise RecipeError(f"batch_size is {self.batch_size}. It must be a multiple of 6.")
         if not self.sizes or min(*self.sizes, self.encoder_size) < 32:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from torch import nn
 from ..encoders import bundle, devices, networks, quantisation
 from ..encoders.networks.aspectnet import AspectNet
 from ..encoders.preprocessing import Preprocessing
+from ..encoders.torchvision import TorchvisionEncoder
 from ..exceptions import EncoderError
-from . import card, losses, pixels, processes, report, scalars
+from . import card, checkpoints, losses, pixels, processes, report, scalars
 from . import examples as examples_module
-from .examples import Example, Triplets
+from .examples import Example, ExamplesError, Triplets
 from .forward import MEAN, STD
 from .recipe import Recipe
 from .sampling import Rows
@@ -41,6 +43,8 @@ class Setting:
     checkpoint_minutes: float = 5
     start_from: Path | None = None
     """A bundle whose weights are the first."""
+    trunk_weights: str | None = None
+    """The trunk's first weights: a name of torchvision's, or a safetensors file's path."""
     int8: bool = False
     """Whether the bundle keeps its large weights in 8 bits."""
     licence: str = ""
@@ -63,21 +67,30 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
         examples = data.examples
         learned, checked = _split(data, recipe)
     else:
+        seen = [example for example in data if example.split != "test"]
+        examples = examples_module.hold_out(seen, share=_VALIDATION_SHARE, seed=recipe.seed)
         examples_module.check(
-            data,
+            examples,
             [name for name, _, _ in recipe.columns],
             [*recipe.source_weights, *recipe.wild_sources],
         )
-        examples = examples_module.hold_out(data, share=_VALIDATION_SHARE, seed=recipe.seed)
+    run = _description(recipe, examples, learned, setting)
     devices.check(setting.device)
     setting.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(setting.threads)
     with processes.joined(setting.device) as group:
         device = devices.choose(setting.device)
         if device.type == "cuda" and group.count > 1:
-            device = torch.device("cuda", group.local_rank)
+            device = devices.choose(f"cuda:{group.local_rank}")
             torch.cuda.set_device(device)
-        network = _network(recipe, setting.start_from)
+        if group.agree(lambda: run) != run:
+            raise ExamplesError(
+                "The processes read different data. Let nothing change them meanwhile, or learn "
+                "from a CSV."
+            )
+        checkpoints.load(setting.folder, run)  # Another run's is refused before all is decoded.
+        network = _network(recipe, setting)
+        _try(network, recipe)
         writes = setting.tensorboard and group.leads
         on_scalars = scalars.writer(setting.folder) if writes else None
         pictures = group.agree(lambda: _decode(examples, recipe, setting))
@@ -91,7 +104,7 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
             triplets=learned,
             validation_triplets=checked,
             processes=group,
-            run=_description(recipe, examples, setting),
+            run=run,
             progress=setting.progress,
             checkpoint_minutes=setting.checkpoint_minutes,
             on_scalars=on_scalars,
@@ -112,9 +125,22 @@ def _split(data: Triplets, recipe: Recipe) -> tuple[Rows, Rows | None]:
     return rows[~held_out], rows[held_out] if held_out.any() else None
 
 
-def _network(recipe: Recipe, start_from: Path | None) -> nn.Module:
+def _network(recipe: Recipe, setting: Setting) -> nn.Module:
     torch.manual_seed(recipe.seed)
     network = networks.build(recipe.network, trunk=recipe.trunk, dimensions=recipe.dimensions)
+    start_from = setting.start_from
+    if setting.trunk_weights is not None:
+        if start_from is not None:
+            raise EncoderError(
+                "Both start_from and trunk_weights are given, and each fills the trunk. Leave one "
+                "out."
+            )
+        whole = TorchvisionEncoder(recipe.trunk, setting.trunk_weights).build()
+        if recipe.network == "SimNet":  # Which takes its convolutions alone.
+            convolutions = whole.get_submodule("features").state_dict()
+            network.get_submodule("features").load_state_dict(convolutions)
+        else:
+            network.get_submodule("trunk").load_state_dict(whole.state_dict())
     if start_from is not None:
         start = bundle.read(start_from)
         wanted = (recipe.network, recipe.trunk, recipe.dimensions)
@@ -135,6 +161,20 @@ def _network(recipe: Recipe, start_from: Path | None) -> nn.Module:
     return network
 
 
+def _try(network: nn.Module, recipe: Recipe) -> None:
+    """Raises EncoderError unless the network learns from pictures of every size of the recipe."""
+    tried = deepcopy(network).train()
+    for side in sorted({*recipe.sizes, recipe.encoder_size}):
+        try:
+            with torch.no_grad():
+                tried(torch.zeros(2, 3, side, side))
+        except (RuntimeError, TypeError, AssertionError) as error:
+            raise EncoderError(
+                f"{recipe.network} on {recipe.trunk} can't learn from pictures of {side} pixels: "
+                f"{error} Choose other sizes, or another trunk."
+            ) from error
+
+
 def _decode(examples: Sequence[Example], recipe: Recipe, setting: Setting) -> Path:
     """Decodes into a file, unless a run that was killed has done so."""
     side = round(max(*recipe.sizes, recipe.encoder_size) * _MARGIN_SIDE)
@@ -149,17 +189,22 @@ def _decode(examples: Sequence[Example], recipe: Recipe, setting: Setting) -> Pa
 
 
 def _description(
-    recipe: Recipe, examples: Sequence[Example], setting: Setting
+    recipe: Recipe, examples: Sequence[Example], triplets: Rows | None, setting: Setting
 ) -> dict[str, object]:
     """Returns what must be the same for a run to go on."""
-    start = str(setting.start_from) if setting.start_from else None
-    return {**recipe.to_json(), "pictures": _digest(examples), "start_from": start}
+    return {
+        **recipe.to_json(),
+        "pictures": _digest(examples),
+        "triplets": None if triplets is None else hashlib.sha256(triplets.tobytes()).hexdigest(),
+        "start_from": str(setting.start_from) if setting.start_from else None,
+        "trunk_weights": setting.trunk_weights,
+    }
 
 
 def _digest(examples: Sequence[Example]) -> str:
     told = [
-        [example.name, dict(example.labels), example.group, example.item, example.split]
-        for example in examples
+        [one.name, dict(one.labels), one.group, one.item, one.split, one.source, one.box]
+        for one in examples
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -186,7 +231,11 @@ def _write(
             pad_to_square=(255, 255, 255),
         ),
     )
-    started_from = setting.start_from.name if setting.start_from else "random weights"
+    started_from = "random weights"
+    if setting.start_from:
+        started_from = setting.start_from.name
+    elif setting.trunk_weights:
+        started_from = f"torchvision's {recipe.trunk}, {Path(setting.trunk_weights).name}"
     card.write(
         setting.folder / CARD,
         written,
@@ -197,5 +246,5 @@ def _write(
         started_from=started_from,
     )
     report.write(setting.folder / REPORT, trainer, result, examples)
-    for file in setting.folder.glob(f"*-{PIXELS}"):
+    for file in setting.folder.glob(f"*-{Path(PIXELS).stem}.*"):
         file.unlink()

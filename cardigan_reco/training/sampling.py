@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from .examples import Example
+from .examples import Example, ExamplesError
 
 CLUSTERS = 4
 """Half of a batch comes from so many classes, so that it holds close negatives."""
@@ -83,8 +83,10 @@ class PairSampler:
         self._learns_classes = column is not None
         self._rows = np.flatnonzero([example.split == "train" for example in examples])
         weight = np.array([weights.get(examples[row].source, 1.0) for row in self._rows.tolist()])
+        if not weight.any():
+            raise ExamplesError("No picture may be drawn: the weights of all sources are 0.")
         self._weights = weight / weight.sum()
-        groups = alone(codes([example.group or example.item for example in examples]))
+        groups = alone(codes([example.design for example in examples]))
         self._groups = groups
         self._mates = together(groups[self._rows], self._rows)
         self._sources = codes([example.source for example in examples])

@@ -36,7 +36,7 @@ class Targets:
             labels[name] = torch.from_numpy(numbers)
             columns.append(Column(name, int(numbers.max()) + 1, aspect, weight))
         items = alone(codes([example.item for example in examples]))
-        groups = alone(codes([example.group or example.item for example in examples]))
+        groups = alone(codes([example.design for example in examples]))
         return cls(labels, columns, torch.from_numpy(groups), torch.from_numpy(items))
 
     @property

@@ -58,10 +58,10 @@ def from_csv(file: Path, pictures: Path, *, split: str = "val") -> Trial:
         rows = np.array(given.rows, np.int64)
         return Trial(file.stem, _found(file, given.examples, pictures), triplets=rows)
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        columns = set(next(csv.reader(lines), []))
-    if columns >= _FASHION:
+        columns = next(csv.reader(lines), [])
+    if _FASHION.issubset(columns):
         trial = _fashion(file, split)
-    elif columns >= _STREET:
+    elif _STREET.issubset(columns):
         trial = Trial(file.stem, list(_street(file, split)))
     else:
         chosen = [
@@ -69,8 +69,13 @@ def from_csv(file: Path, pictures: Path, *, split: str = "val") -> Trial:
             for example in examples_module.from_csv(file, pictures)
             if example.split == split or "split" not in columns
         ]
-        known = sorted({name for example in chosen for name in example.labels})
-        trial = Trial(file.stem, chosen, known)
+        cells = {
+            column: [label for example in chosen if (label := example.labels.get(column))]
+            for column in columns
+        }
+        # As in training: the first one gives hard negatives, cells of several classes no figure.
+        plain = [name for name, of in cells.items() if of and not any("|" in one for one in of)]
+        trial = Trial(file.stem, chosen, plain)
     if not trial.examples:
         raise ExamplesError(f"{file} has no pictures of the split {split!r}.")
     return replace(trial, examples=_found(file, trial.examples, pictures))
@@ -81,7 +86,7 @@ def measure(trial: Trial, vectors: NDArray[np.float32]) -> dict[str, float]:
     if trial.triplets is not None:
         return {"hinge accuracy": metrics.hinge_accuracy(vectors, trial.triplets)}
     gallery = np.array([example.split == GALLERY for example in trial.examples])
-    items = codes([example.group or example.item for example in trial.examples])
+    items = codes([example.design for example in trial.examples])
     if gallery.any():
         values = _to_gallery(vectors, items, gallery)
     else:

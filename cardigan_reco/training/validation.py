@@ -28,8 +28,8 @@ class Figures:
 
     @property
     def headline(self) -> float:
-        """The mean of all: what decides which epoch is kept. 0 without any."""
-        return sum(self.values.values()) / max(1, len(self.values))
+        """The mean of all: what decides which epoch is kept."""
+        return sum(self.values.values()) / len(self.values)
 
 
 class Validation:
@@ -58,12 +58,13 @@ class Validation:
         self._processes = processes
 
     def measure(self, network: nn.Module) -> Figures | None:
-        """Returns the network's figures to all processes; None where nothing is kept."""
+        """Returns the network's figures to all processes; None where nothing can be measured."""
         if not self._shown:
             return None
         vectors = self._forward.encode_together(network, self._rows, side=self._side)
         measured = partial(figures, vectors, self._shown, self._columns, self._triplets)
-        return self._processes.agree(measured)
+        found = self._processes.agree(measured)
+        return found if found.values else None
 
 
 def figures(
@@ -77,7 +78,7 @@ def figures(
     `vectors`: (examples, dimensions), of length 1. `triplets`: (count, 3) rows of them, in place
     of those that are drawn.
     """
-    groups = codes([example.group or example.item for example in examples])
+    groups = codes([example.design for example in examples])
     found = metrics.neighbours(vectors, count=NEIGHBOURS)
     values = {
         f"{column} agreement@{NEIGHBOURS}": metrics.agreement(

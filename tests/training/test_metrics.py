@@ -167,14 +167,6 @@ def test_triplets_of_a_seed_repeat():
     assert one.tolist() == same.tolist() != other.tolist()
 
 
-def test_triplets_between_two_kinds_of_pictures():
-    groups = np.array([0, 1, 0, 1, 2])
-    among = np.array([False, False, True, True, True])
-    found = metrics.triplets(groups, among=among)
-    assert set(map(tuple, found[:, :2].tolist())) == {(0, 2), (1, 3)}
-    assert among[found[:, 1:]].all()
-
-
 def test_an_unknown_class_makes_no_hard_triplet():
     assert not len(metrics.triplets(np.array([0, 0, 1]), np.array([-1, -1, -1])))
 

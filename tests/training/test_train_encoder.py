@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from cardigan_reco.encoders import bundle
+from cardigan_reco.encoders import bundle, networks
+from cardigan_reco.encoders.networks import trunk
 from cardigan_reco.encoders.torch import TorchEncoder
 from tests import postgres
+from tests.conftest import BLUE, GREEN, RED, AddProduct
 from tests.training import shapes
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("pytorch_metric_learning")
+save_file = pytest.importorskip("safetensors.torch").save_file
 
 ROOT = Path(__file__).parent.parent.parent
 QUICK = [
@@ -211,6 +214,63 @@ def test_it_goes_on_at_the_size_of_what_it_starts_from(data, tmp_path):
     assert bundle.read(tmp_path / "second" / "encoder.safetensors").preprocessing.resize == (48, 48)
 
 
+def test_a_trunk_begins_with_the_weights_of_torchvision(data, tmp_path):
+    torch.manual_seed(1)
+    network = trunk.import_torchvision("").models.shufflenet_v2_x0_5()
+    file = tmp_path / "imagenet.safetensors"
+    save_file(network.state_dict(), file)
+    options = ["--trunk-weights", str(file), "--epochs", "1", "--learning-rate", "1e-9"]
+    train(tmp_path / "run", data, *options)
+    learned = bundle.read(tmp_path / "run" / "encoder.safetensors").tensors()
+    assert torch.allclose(
+        learned["trunk.conv1.0.weight"].float(), network.conv1[0].weight, atol=1e-3
+    )
+    assert torch.allclose(
+        learned["trunk.conv5.0.weight"].float(), network.conv5[0].weight, atol=1e-3
+    )
+    card = (tmp_path / "run" / "encoder.md").read_text()
+    assert "from torchvision's shufflenet_v2_x0_5, imagenet.safetensors" in card
+
+
+def test_a_column_may_be_called_as_what_torch_has_already(data, tmp_path):
+    file = data.parent / "type.csv"
+    file.write_text(data.read_text().replace("shape,colour", "type,article.type"))
+    columns = ["--column", "type", "--column", "article.type"]
+    lines = train(tmp_path, file, *columns, "--epochs", "1")
+    assert {"type agreement@10", "article.type agreement@10"} <= figures(lines)[-1].keys()
+
+
+def test_rows_for_a_test_are_left_out(data, tmp_path):
+    file = data.parent / "tested.csv"
+    file.write_text(data.read_text().replace(",val,", ",test,"))
+    train(tmp_path, file, "--column", "shape", "--epochs", "1")
+    card = (tmp_path / "encoder.md").read_text()
+    assert "- **Data.** 96 pictures (train)." in card
+    assert "No validation split was given" in card
+
+
+def test_every_part_of_a_vector_learns_from_a_collection(
+    db, silent_doorbell, add_product: AddProduct, tmp_path
+):
+    """A collection has no classes, and so none that kind or colour could learn."""
+    for number in range(8):
+        add_product(f"red {number}", RED, RED)
+        add_product(f"blue {number}", BLUE, GREEN)
+    options = [
+        *("--collection", "similar", "--network", "AspectNet", "--dimensions", "64"),
+        *("--trunk", "shufflenet_v2_x0_5", "--sizes", "32", "--batch-size", "12"),
+        *("--device", "cpu", "--threads", "1", "--seed", "3", "--learning-rate", "0.01"),
+    ]
+    weights = {}
+    for epochs in ("1", "6"):
+        folder = tmp_path / epochs
+        call_command("train_encoder", str(folder), *options, "--epochs", epochs, verbosity=0)
+        weights[epochs] = bundle.read(folder / "encoder.safetensors").tensors()["embedding.weight"]
+    moved = (weights["6"] - weights["1"]).abs().mean(1)
+    parts = networks.build("AspectNet", trunk="shufflenet_v2_x0_5", dimensions=64).aspects
+    assert {name for name, part in parts.items() if moved[part].mean() > 1e-3} == parts.keys()
+
+
 def test_triplets_are_learned_as_they_are(data, tmp_path):
     rows = ["query,positive,negative"]
     for shape in shapes.SHAPES:
@@ -241,6 +301,19 @@ def test_triplets_are_learned_as_they_are(data, tmp_path):
         (["--wild-source", "street"], "source 'street'. Choices are: none, as the data name no"),
         (["--source-weight", "street=2"], "No picture to learn from has the source 'street'."),
         (["--start-from", "nowhere.safetensors"], "The weights nowhere.safetensors can't be read"),
+        (["--trunk-weights", "./no.safetensors"], "The weights no.safetensors can't be read"),
+        (["--trunk-weights", "IMAGENET"], "Network 'shufflenet_v2_x0_5' has no weights 'IMAGENET'"),
+        (["--seed", "-1"], "seed is -1. It must be 0 or more."),
+        (["--threads", "0"], "threads is 0. It must be 1 or more."),
+        (["--source-weight", "street=-1"], "The weight of 'street' is -1.0. It must be 0 or more."),
+        (
+            ["--loss", "hinge", "--wild-source", "street"],
+            "loss is 'hinge', whose triplets are given or mined: sources can't be weighed or wild.",
+        ),
+        (
+            ["--trunk", "vit_b_16", "--column", "shape"],
+            "SmallNet on vit_b_16 can't learn from pictures of 64 pixels: Wrong image height!",
+        ),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_trained(data, tmp_path, options, message):
@@ -248,6 +321,7 @@ def test_bad_options_are_refused_before_anything_is_trained(data, tmp_path, opti
         train(tmp_path, data, *options)
     assert message in str(raised.value)
     assert not (tmp_path / "log.jsonl").exists()
+    assert not list(tmp_path.glob("*pixels*"))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +330,17 @@ def test_bad_options_are_refused_before_anything_is_trained(data, tmp_path, opti
         ("", "lacks the column picture. It has: none."),
         ("picture,shape\n", "has no rows."),
         ("file,shape\na.png,disc", "lacks the column picture. It has: file, shape."),
-        ("picture,split\na.png,test\nb.png,test", "unknown values of split: 'test' (2)."),
+        ("picture,split\na.png,dev\nb.png,dev", "unknown values of split: 'dev' (2)."),
+        ("picture,split\na.png,test\nb.png,test", "None of the 0 pictures is in the training"),
+        (
+            "picture,left,top,right,bottom\na.png,10,20,90,80",
+            "The box of a.png in {file} is 10, 20, 90, 80. Left, top, right and bottom are shares",
+        ),
+        ("picture,left,top,right,bottom\na.png,.9,0,.1,1", "is .9, 0, .1, 1. Left, top, right"),
+        ("picture,left,top,right,bottom\na.png,0,0,nan,1", "is 0, 0, nan, 1. Left, top, right"),
+        ("picture,left,top,right,bottom\na.png,0,0,1,", "is 0, 0, 1, empty. Left, top, right"),
+        (b"picture,shape\nna\xefve.png,disc", "{file} can't be read as CSV in UTF-8"),
+        (b"na\xefve,shape\n", "{file} can't be read as CSV in UTF-8"),
         ("picture,shape\na.png,disc\nb.png,disc", "All 2 pictures with a class in the column"),
         ("picture,shape\na.png,disc\nb.png", "has 1 rows with too few or too many cells"),
         ("picture,group\na.png,1\nb.png,2", "no two pictures share a group"),
@@ -270,12 +354,13 @@ def test_bad_options_are_refused_before_anything_is_trained(data, tmp_path, opti
 )
 def test_bad_data_are_refused_with_counts(tmp_path, content, message):
     file = tmp_path / "data.csv"
-    file.write_text(content)
-    column = ["--column", "shape"] if "shape" in content else []
-    loss = ["--loss", "hinge"] if "query" in content else []
+    content = content if isinstance(content, bytes) else content.encode()
+    file.write_bytes(content)
+    column = ["--column", "shape"] if b"shape" in content else []
+    loss = ["--loss", "hinge"] if b"query" in content else []
     with pytest.raises(CommandError) as raised:
         train(tmp_path / "run", file, *column, *loss)
-    assert message in str(raised.value)
+    assert message.format(file=file) in str(raised.value)
 
 
 def test_broken_pictures_are_named(data, tmp_path):

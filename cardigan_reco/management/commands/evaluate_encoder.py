@@ -133,7 +133,8 @@ def _trial(file: Path, options: dict[str, Any]) -> Trial:
 
 def _table(trial: Trial, measured: Mapping[str, Mapping[str, float]]) -> str:
     width = max(len(name) for figures in measured.values() for name in [*figures, trial.name]) + 2
-    names = [Path(name).stem if name.endswith(".safetensors") else name for name in measured]
+    stems = [Path(name).stem if name.endswith(".safetensors") else name for name in measured]
+    names = stems if len({*stems}) == len(stems) else list(measured)
     columns = [max(7, len(name)) for name in names]
     lines = [
         f"{trial.name:<{width}}"

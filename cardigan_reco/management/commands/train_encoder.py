@@ -109,6 +109,10 @@ class Command(BaseCommand):
         how.add_argument(
             "--start-from", help="A bundle's path, or 'bundled': weights to begin with."
         )
+        how.add_argument(
+            "--trunk-weights",
+            help="torchvision's for the trunk, which it downloads, such as DEFAULT; or a file.",
+        )
         how.add_argument("--dimensions", type=int)
         how.add_argument(
             "--aspect-weight",
@@ -138,7 +142,9 @@ class Command(BaseCommand):
         where = parser.add_argument_group("where it runs")
         where.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N.")
         where.add_argument("--precision", help="auto, fp32, bf16 or fp16.")
-        where.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+        where.add_argument(
+            "--threads", type=int, help="All cores, by default, over torchrun's processes."
+        )
         where.add_argument("--checkpoint-minutes", type=float, default=5)
         where.add_argument("--tensorboard", action="store_true")
         where.add_argument("--int8", action="store_true", help="Half the bundle's size.")
@@ -189,12 +195,19 @@ class Command(BaseCommand):
     def _setting(self, options: dict[str, Any]) -> Setting:
         from cardigan_reco.training.run import Setting
 
+        together = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        threads = options["threads"]
+        if threads is None:
+            threads = max(1, (os.cpu_count() or 1) // together)
+        elif threads < 1:
+            raise CommandError(f"threads is {threads}. It must be 1 or more.")
         return Setting(
             folder=options["folder"],
             device=options["device"],
-            threads=options["threads"],
+            threads=threads,
             checkpoint_minutes=options["checkpoint_minutes"],
             start_from=_start(options),
+            trunk_weights=options["trunk_weights"],
             int8=options["int8"],
             licence=options["licence"],
             tensorboard=options["tensorboard"],
