@@ -18,6 +18,11 @@ def models() -> tuple[type[Embedding], ...]:
     return tuple(model for model in apps.get_models() if issubclass(model, Embedding))
 
 
+def models_in(using: str) -> tuple[type[Embedding], ...]:
+    """Returns those embedding models whose tables are in that database, as the routers say."""
+    return tuple(model for model in models() if router.allow_migrate_model(using, model))
+
+
 def databases() -> list[str]:
     """Returns the databases that the shop's vectors are written to, in order."""
     return sorted({router.db_for_write(model) for model in models()})

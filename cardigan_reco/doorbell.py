@@ -99,7 +99,7 @@ def _report(error: Exception) -> None:
     from kombu.exceptions import KombuError
 
     logger.warning(
-        "No worker can be woken, they will poll: %s: %s",
+        "No worker can be woken until the broker is back: %s: %s",
         type(error).__name__,
         error,
         exc_info=None if isinstance(error, (KombuError, OSError)) else error,

@@ -155,6 +155,7 @@ class _Answered:
     def __init__(self, queryset: Any, compiler: SQLCompiler, rows: Iterable[Sequence[Any]]) -> None:
         self.db, self.model = queryset.db, queryset.model
         self._known_related_objects = queryset._known_related_objects
+        self._fetch_mode = getattr(queryset, "_fetch_mode", None)  # Since Django 6.1.
         self.query = self
         self._compiler = compiler
         self._rows = rows

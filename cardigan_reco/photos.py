@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 TASK = "cardigan_reco.encode_photo"
 _LOOKS_EVERY_SECONDS = 0.01
 
+SENT_SIDE = 512
+"""Pixels that the short side of a photo for a worker is worth, where only torch could tell."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -54,7 +57,7 @@ def encode(picture: bytes | Readable, *, encoder: str, crop: Crop | None = None)
     setting = conf.current().photo_search
     with metrics.photo(setting.encode_in), _place(setting):
         data = picture if isinstance(picture, bytes) else images.read(picture)
-        image = images.load(data, min_side=encoders[encoder].min_side, crop=crop)
+        image = images.load(data, min_side=_min_side(encoder, setting), crop=crop)
         if setting.encode_in == "worker":
             return _ask_worker(encoder, image, setting)
         return _encode_here(encoder, image)
@@ -71,10 +74,22 @@ def warm_up(encoder: str) -> None:
 
 def answer(encoder: str, picture: str) -> dict[str, str]:
     """Encodes what `encode()` sent to a worker; both ways it is text, as JSON wants it."""
+    from . import decoding  # It imports Pillow and numpy, for which web pages needn't wait.
+
+    # These bytes are our own, and may be more than those that were uploaded.
     data = base64.b64decode(picture)
-    photo = _encode_here(encoder, images.load(data, min_side=encoders[encoder].min_side))
+    pixels = conf.current().max_image_pixels
+    image = decoding.decode(data, max_pixels=pixels, min_side=encoders[encoder].min_side)
+    photo = _encode_here(encoder, image)
     vector = base64.b64encode(photo.vector.astype("<f4").tobytes()).decode()
     return {"vector": vector, "fingerprint": photo.fingerprint}
+
+
+def _min_side(encoder: str, setting: conf.PhotoSearch) -> int | None:
+    running = encoders[encoder]
+    if setting.encode_in == "worker" and not running.describes_itself:
+        return SENT_SIDE  # To ask the encoder would import torch.
+    return running.min_side
 
 
 def _encode_here(encoder: str, image: Image.Image) -> Photo:

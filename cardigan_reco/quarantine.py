@@ -83,7 +83,8 @@ class Quarantine:
         """Returns what `images.load()` does, or raises DecoderHung after `seconds`.
 
         Raises DecoderCrashed, DecoderKilled, and ImageError as `images.load()` does or when the
-        picture takes more memory than one of its size may.
+        picture takes more memory than one of its size may; RuntimeError when the process can't be
+        started.
         """
         with self._lock:
             if self._process is None:
@@ -115,7 +116,13 @@ class Quarantine:
                 "OMP_NUM_THREADS": "1",
             },
         )
-        self._exchange(b"", START_SECONDS)
+        try:
+            self._exchange(b"", START_SECONDS)
+        except (DecoderHung, DecoderKilled, DecoderCrashed) as error:
+            # No fault of the picture's, which a refusal would be.
+            raise RuntimeError(
+                "The process that decodes pictures alone can't be started."
+            ) from error
 
     def _exchange(self, message: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
         process = self._process

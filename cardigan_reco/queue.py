@@ -295,7 +295,9 @@ def given_up(embedding: type[Embedding], *, using: str) -> QuerySet[EncodingRequ
 
 def retry(requests: QuerySet[EncodingRequest]) -> int:
     """Sends requests that were given up back to wait; returns how many."""
-    return requests.update(state=State.WAITING, attempts=0, error="", available_at=Now())
+    return requests.update(
+        state=State.WAITING, attempts=0, error="", available_at=Now(), requested_at=Now()
+    )
 
 
 def counts(embedding: type[Embedding], *, using: str) -> dict[str, int]:

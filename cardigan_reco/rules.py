@@ -61,7 +61,7 @@ def _name(value: object) -> str | None:
 
 
 def _alias(value: object) -> str | None:
-    if value is None or value in django_settings.CACHES:
+    if value is None or (isinstance(value, str) and value in django_settings.CACHES):
         return None
     return f"None, or an alias in CACHES, which has: {', '.join(django_settings.CACHES)}"
 

@@ -23,7 +23,8 @@ from django.core.cache import DEFAULT_CACHE_ALIAS, BaseCache, caches
 from django.db import connections
 from django.db.models import QuerySet
 
-from . import conf, estimates, fetching, neighbours, prepared
+from . import conf, estimates, fetching, neighbours
+from .asking import asking
 from .fetching import Items, Selection, Source
 from .models import Embedding
 from .neighbours import Match
@@ -162,18 +163,13 @@ def _state(
     sources = fetching.selected(embedding, "= ANY(%s)", using) if is_wanted else None
     items = fetching.items(within, f"= there.{fetching.ITEM}") if sources else None
     item = embedding.item_model()._meta.pk.get_db_prep_value(pk, connection)
-
-    def execute(statement: Statement) -> list[tuple[Any, ...]]:
-        with connection.cursor() as cursor:
-            cursor.execute(statement.sql, statement.parameters)
-            return prepared.last_rows(cursor)
-
     statement = Statement(
         _sql(embedding, sources, items, using),
         own=[embedding._meta.label_lower, item, *([keys] if sources else [])],
         shared=items.parameters if items else [],
     )
-    rows = prepared.ask(connection, statement, execute)
+    with asking(using) as ask:
+        rows = ask(statement, neighbours.least_ef_search(embedding))
     revision, own, has_written, *_there = rows[0]
     if sources is None:
         return revision, own, has_written, {}

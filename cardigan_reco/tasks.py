@@ -143,7 +143,7 @@ def sweep_up(
     found: Counter[str] = Counter()
     failure: Exception | None = None
     ends_at = time.monotonic() + _patience_seconds()
-    left = labels or [embedding._meta.label for embedding in collection.models()]
+    left = labels or [embedding._meta.label for embedding in collection.models_in(using)]
     while left:
         try:
             for step in _steps(left[0], using, after):

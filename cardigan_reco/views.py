@@ -9,7 +9,7 @@ from threading import Thread
 from typing import Any, ClassVar
 
 from django.core.files.uploadedfile import UploadedFile
-from django.db import OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect, requires_csr
 
 from . import collection as collections
 from . import conf, photo_form, photos, refusals, request_ids, search, uploads
-from .exceptions import Busy, CardiganError
+from .exceptions import Busy, CardiganError, EncoderError, InvalidRequest, MissingExtra
 from .filters import Filters
 from .images import Crop, Readable
 from .photo_form import Choices, Sample
@@ -156,11 +156,17 @@ class PhotoSearchView(View):
             )
         except refusals.EXPECTED as error:
             return _refused(error)
-        except OperationalError:  # Cancelled after SEARCH_TIMEOUT_SECONDS, or no database.
-            logger.exception(
-                "A photo couldn't be searched by", extra={"collection": self.collection}
+        except DataError:  # A filter of the shop's own let through what PostgreSQL can't take.
+            return _refused(InvalidRequest("A value is out of range."))
+        except (EncoderError, MissingExtra, OperationalError, InterfaceError) as error:
+            # Without a traceback: tools that collect its frames' variables would keep the photo.
+            logger.error(
+                "A photo couldn't be searched by: %s: %s",
+                type(error).__name__,
+                error,
+                extra={"collection": self.collection, "error": type(error).__name__},
             )
-            return _refused(Busy("The database took too long.", retry_after_seconds=5))
+            return _refused(Busy("The search is out of order.", retry_after_seconds=5))
         return self._found(items, number, first)
 
     def _found(self, items: list[Any], number: int, first: int) -> dict[str, Any]:

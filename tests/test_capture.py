@@ -805,7 +805,8 @@ class TestCommand:
         with pytest.raises(CommandError, match=r"'testapp.gone' is not an embedding model"):
             run("testapp.gone")
         assert run("--status")[0] == (
-            "testapp.gone: installed, but there is no such model; --remove removes it"
+            "testapp.gone: installed, but there is no such model; "
+            "capture_writes testapp.gone --remove removes it"
         )
         assert run("--remove", "testapp.Gone") == ["testapp.gone: removed"]
         with pytest.raises(CommandError, match=r"'testapp.gone' is not an embedding model"):

@@ -385,6 +385,20 @@ class TestPage:
         assert "<option>7</option>" in admin_client.get(PAGE).content.decode()
         assert fields(admin_client, f"{PAGE}?category=7")["item"] == str(shop[4].pk)
 
+    def test_what_the_shop_hides_is_not_shown(
+        self, admin_client: Client, shop: list[Product]
+    ) -> None:
+        address = f"{PAGE}?item={shop[0].pk}"
+        assert shop[0].title in read(admin_client.get(address))
+        Product.objects.filter(pk=shop[0].pk).update(is_public=False)
+        assert f"Item {shop[0].pk} isn’t there any more." in read(admin_client.get(address))
+
+    @pytest.mark.parametrize("query", ["q=%00", "category=%00", "item=%00", "old=%00"])
+    def test_what_no_form_sends_is_no_fault(
+        self, admin_client: Client, shop: list[Product], query: str
+    ) -> None:
+        assert admin_client.get(f"{PAGE}?{query}").status_code == 200
+
     def test_why_there_is_nothing_to_vote_on(
         self, admin_client: Client, shop: list[Product], tables: Tables, settings: Settings
     ) -> None:

@@ -165,7 +165,7 @@ class TestBrokerAway:
         bell.ring("default")
         wait_until(lambda: len(tries) >= 3, "the wake-up was tried three times")
         assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert "No worker can be woken, they will poll: KeyError" in caplog.text
+        assert "No worker can be woken until the broker is back: KeyError" in caplog.text
         broker = Broker.in_folder(tmp_path / "broker")
         use_broker(broker)
         wait_until(broker.messages, "the ring of the outage is sent after it")

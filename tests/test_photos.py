@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from PIL import Image
 from pytest_django import Settings
 
 from cardigan_reco import images, photos, search
@@ -31,6 +34,18 @@ class TestInThisProcess:
         image = images.load(jpeg(RED), min_side=encoder.min_side)
         assert np.array_equal(photo.vector, encoder.encode([image])[0])
         assert photo.fingerprint == encoder.fingerprint
+
+    def test_a_photo_for_a_worker_may_be_more_bytes_than_an_upload(
+        self, settings: Settings
+    ) -> None:
+        """It travels as a PNG, which of a photo is several times its JPEG."""
+        pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        lossless = BytesIO()
+        Image.fromarray(pixels).save(lossless, "PNG")
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "MAX_IMAGE_BYTES": 5_000}
+        assert len(lossless.getvalue()) > 5_000
+        answer = photos.answer("default", b64encode(lossless.getvalue()).decode())
+        assert answer["fingerprint"] == encoders["default"].fingerprint
 
     def test_only_so_many_at_a_time(self, settings: Settings) -> None:
         searching(settings, CONCURRENT=1, WAIT_SECONDS=0.05)

@@ -122,6 +122,14 @@ def test_the_largest_pictures_that_are_allowed_have_memory_enough(
     assert load(cell, data).size == (5000, 5000)
 
 
+def test_a_process_that_cannot_start_is_no_fault_of_the_pictures(
+    cell: Quarantine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cardigan_reco.quarantine.sys.executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="can't be started"):
+        cell.load(jpeg(RED), min_side=None, seconds=10)
+
+
 def test_it_ends_with_its_owner() -> None:
     with Quarantine() as cell:
         load(cell, jpeg())

@@ -10,7 +10,8 @@ import pytest
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Upper
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
@@ -191,6 +192,19 @@ def test_the_shops_filter_is_asked_each_time(version: EncoderVersion) -> None:
     Product.objects.update(is_public=True)
     Product.objects.filter(pk=far.pk).update(title="renamed")
     assert titles(similar_to(query)) == ["near", "renamed"]
+
+
+def test_a_held_shelf_that_takes_too_long_is_cancelled_and_spares_the_transaction(
+    version: EncoderVersion, settings: Settings
+) -> None:
+    query = product_at("query", [0], version)
+    product_at("near", [10], version)
+    assert titles(similar_to(query)) == ["near"]
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH_TIMEOUT_SECONDS": 0.2}
+    slow = Product.objects.annotate(slept=RawSQL("pg_sleep(5) IS NULL", [])).filter(slept=False)
+    with pytest.raises(OperationalError, match="statement timeout"):
+        similar_to(query, within=slow)
+    assert titles(similar_to(query)) == ["near"]
 
 
 def test_a_filter_that_leaves_few_is_searched(version: EncoderVersion, settings: Settings) -> None:

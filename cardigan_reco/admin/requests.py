@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.db import router, transaction
+from django.db import DatabaseError, router, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -145,7 +145,9 @@ def _gone(request: EncodingRequest) -> SafeString:
 
 def _overview(embedding: type[Embedding]) -> overview.Overview | dict[str, str]:
     """Returns the counts, or what keeps them from being known: this page is where one looks."""
+    using = router.db_for_read(EncodingRequest)
     try:
-        return overview.of(embedding, using=router.db_for_read(EncodingRequest))
-    except (CardiganError, ImproperlyConfigured) as error:
+        with transaction.atomic(using=using):
+            return overview.of(embedding, using=using)
+    except (CardiganError, ImproperlyConfigured, DatabaseError) as error:
         return {"collection": embedding._meta.label, "problem": str(error)}

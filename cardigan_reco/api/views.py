@@ -163,7 +163,9 @@ class SimilarView(VisualView):
         pk = self.kwargs["pk"]
         if "\0" in pk:
             raise Http404
-        return get_object_or_404(self.get_queryset(), pk=pk)
+        item = get_object_or_404(self.get_queryset(), pk=pk)
+        self.check_object_permissions(self.request, item)
+        return item
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         given = request.query_params

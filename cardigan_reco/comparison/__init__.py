@@ -1,7 +1,7 @@
 """Comparing two encoders by the shelves that they would fill, and by what people say of them."""
 
 from .blinding import new_is_left
-from .queries import following, queries, unvoted
+from .queries import following, queries, shown, unvoted
 from .shelves import Comparison, Shelf, compare, versions
 from .tables import Tables, chosen, default, tables_of
 from .tally import Tally, tallies, tally
@@ -23,6 +23,7 @@ __all__ = [
     "new_is_left",
     "queries",
     "short",
+    "shown",
     "tables_of",
     "tallies",
     "tally",

@@ -26,17 +26,23 @@ SEED = 2018
 """Of the order; another one would be as good."""
 
 
+def shown(tables: Tables) -> QuerySet[Any]:
+    """Returns the items that may be shown, with vectors or without."""
+    candidates = tables.old.candidates()
+    keys = candidates.values("pk")
+    items: QuerySet[Any] = tables.items._default_manager.using(candidates.db).filter(
+        pk__in=keys if candidates.query.is_sliced else keys.order_by()
+    )
+    return items
+
+
 def queries(tables: Tables) -> QuerySet[Any]:
     """Returns the items with vectors in both tables, of those that may be shown, in an order that
     looks like chance and is the same for everybody.
 
     It reads the keys of all.
     """
-    shown = tables.old.candidates()
-    keys = shown.values("pk")
-    items = tables.items._default_manager.using(shown.db).filter(
-        pk__in=keys if shown.query.is_sliced else keys.order_by()
-    )
+    items = shown(tables)
     for embedding in (tables.old, tables.new):
         rows = embedding._base_manager.filter(**{embedding.item_path(): OuterRef("pk")})
         items = items.filter(Exists(rows))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
-from cardigan_reco import conf, copies, images
+from cardigan_reco import conf, copies, crew, images
 from cardigan_reco.copies import Descriptor
+from cardigan_reco.crew import Hung, Job
 from cardigan_reco.exceptions import ImageError
 from cardigan_reco.models import CopyDescriptor
+from cardigan_reco.preparation import DECODING, READING
 
 from .pending import Picture
 from .pictures import Pictures
@@ -35,7 +35,8 @@ def make(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, Trouble]:
     """Makes the descriptors that are missing; returns what is wrong with those sources whose can't
     be made.
 
-    Files are read and decoded in CARDIGAN_RECO["DECODE_THREADS"] threads, one for each digest.
+    Files are read and decoded in CARDIGAN_RECO["DECODE_THREADS"] threads, one for each digest. What
+    hangs is left behind. Raises EverythingHangs when too much has been.
     """
     by_digest: dict[str, list[Picture]] = defaultdict(list)
     for picture in compared:
@@ -48,9 +49,20 @@ def make(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, Trouble]:
     embedding = pictures.shop.embedding
     wanted = [picture.source for group in by_digest.values() for picture in group]
     sources = embedding.source_model()._base_manager.using(pictures.using).in_bulk(wanted)
-    with ThreadPoolExecutor(conf.current().decode_threads, "cardigan-describe") as threads:
-        done = threads.map(partial(_first, sources, embedding.image_field), by_digest.values())
-        found = dict(zip(by_digest, done, strict=True))
+
+    def describe(job: Job[str]) -> Descriptor | Trouble:
+        files = [
+            getattr(sources.get(picture.source), embedding.image_field, None)
+            for picture in by_digest[job.key]
+        ]
+        return _first(files, job)
+
+    done = crew.work_through(
+        by_digest, describe, threads=conf.current().decode_threads, seconds=float("inf")
+    )
+    found = {
+        digest: Trouble.UNREADABLE if isinstance(one, Hung) else one for digest, one in done.items()
+    }
     made = [
         CopyDescriptor(digest=digest, bits=one.bits, mirrored_bits=one.mirrored_bits, data=one.data)
         for digest, one in found.items()
@@ -78,26 +90,27 @@ def load(digests: Collection[str], using: str) -> dict[str, Descriptor]:
     }
 
 
-def _first(
-    sources: dict[Any, Any], image_field: str, same: Iterable[Picture]
-) -> Descriptor | Trouble:
-    """Returns the descriptor of the first of these files, all of one digest, that can be read."""
+def _first(files: Iterable[Any], job: Job[str]) -> Descriptor | Trouble:
+    """Returns the descriptor of the first file that can be read, of those with the job's digest."""
     found: Descriptor | Trouble = Trouble.MISSING
-    for picture in same:
-        found = _describe(getattr(sources.get(picture.source), image_field, None), picture.digest)
+    for file in files:
+        found = _describe(file, job)
         if isinstance(found, Descriptor):
             break
     return found
 
 
-def _describe(file: Any, digest: str) -> Descriptor | Trouble:
+def _describe(file: Any, job: Job[str]) -> Descriptor | Trouble:
     if not file:
         return Trouble.CHANGED
+    limits = conf.current()
     try:
+        job.begin(READING, limits.read_seconds)
         with file.open() as opened:
             data = images.read(opened)
-        if images.digest(data) != digest:
+        if images.digest(data) != job.key:
             return Trouble.CHANGED
+        job.begin(DECODING, limits.decode_seconds)
         image = images.load(data, min_side=copies.SIDE)
     except ImageError:
         return Trouble.REFUSED

@@ -52,10 +52,6 @@ class Pictures:
         """Returns a source's primary key from its text."""
         return self.shop.embedding.source_model()._meta.pk.to_python(text)
 
-    def item_key(self, text: str) -> Any:
-        """Returns an item's primary key from its text."""
-        return self.shop.embedding.item_model()._meta.pk.to_python(text)
-
 
 def comparable(
     shop: Listings, *, within: QuerySet[Any] | None = None, using: str

@@ -35,7 +35,7 @@ class Row:
 def table(collection: str, using: str) -> list[Row]:
     """Returns what each threshold would report, and its precision by the verdicts so far.
 
-    `collection`: label of the embedding model, as pairs hold it. One statement. The precision is of
+    `collection`: the name of its pictures, as pairs hold it. One statement. The precision is of
     the pairs that were judged: where people judge the surest first, it flatters low thresholds, and
     says nothing of those below what was ever reported.
     """

@@ -129,8 +129,8 @@ def _of_workers(
     if seen is not None and not seen.answers:
         yield Problem(
             Level.WARNING,
-            f"The broker {seen.url} doesn't answer: {seen.error} Workers poll every "
-            f"{conf.current().poll_seconds} s until it does.",
+            f"The broker {seen.url} doesn't answer: {seen.error} Nothing is lost, and "
+            "nothing encoded until it does; encode_images needs no broker.",
         )
 
 

@@ -68,7 +68,7 @@ def of(using: str, limits: Limits | None = None) -> Status:
     backlogs = backlog.of_all(using=using)
     found = [
         collections.look(embedding, backlogs.get(embedding._meta.label_lower, Backlog()), using)
-        for embedding in collection.models()
+        for embedding in collection.models_in(using)
     ]
     workers = heartbeats.seen(using=using)
     answer = None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from django.test import Client
+from django.test import Client, RequestFactory
 from pytest_django import DjangoAssertNumQueries
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
 
+from cardigan_reco.api.views import SimilarView
 from tests.api.conftest import names
 from tests.conftest import GREEN, RED, AddProduct, encode_all
 from tests.testapp.catalogue.models import Product
@@ -91,3 +94,13 @@ def test_the_number_of_queries_is_constant(
     encode_all()
     with django_assert_max_num_queries(STATEMENTS):
         assert len(names(client.get(address))) == 14
+
+
+def test_permissions_on_objects_are_asked(shop: dict[str, Product], rf: RequestFactory) -> None:
+    class IsMug(BasePermission):
+        def has_object_permission(self, request: Request, view: object, item: Product) -> bool:
+            return item.title == "mug"
+
+    view = SimilarView.as_view(permission_classes=[IsMug])
+    for title, status in (("mug", 200), ("cup", 403)):
+        assert view(rf.get("/"), pk=str(shop[title].pk)).status_code == status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from datetime import timedelta
 from itertools import permutations
 from pathlib import Path
@@ -520,6 +521,22 @@ class TestFiles:
 
         monkeypatch.setattr("django.core.files.storage.FileSystemStorage._open", fail)
         assert find().troubles == {Trouble.UNREADABLE: 1}
+
+    def test_a_storage_that_hangs_is_left_behind(
+        self, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    ) -> None:
+        list_item("mug", file_of(photo(1)))
+        encode_all()
+        released = threading.Event()
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "READ_SECONDS": 0.2}
+        monkeypatch.setattr(
+            "django.core.files.storage.FileSystemStorage._open",
+            lambda *_name, **_mode: released.wait(60),
+        )
+        try:
+            assert find().troubles == {Trouble.UNREADABLE: 1}
+        finally:
+            released.set()
 
     def test_a_file_that_many_carry_is_read_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         read = []

@@ -39,6 +39,7 @@ class Selection:
 
         Raises LookupError and ValueError for tables that can't be compared.
         """
+        given = {name: text.replace("\0", "") for name, text in given.items()}
         tables: Tables | None
         if given.get("old") or given.get("new"):
             tables = comparison.chosen(given.get("old", ""), given.get("new", ""))
@@ -79,11 +80,15 @@ class Selection:
         """
         items = comparison.queries(self.tables)
         if self.category and (field := category_field(self.tables)):
-            items = items.filter(**{field: self.category})
+            try:
+                items = items.filter(**{field: self.category})
+            except (ValueError, ValidationError):  # No value of that field.
+                return items.none()
         if not self.words:
             return items
         own = site._registry.get(self.tables.items)
-        if own is not None and own.get_search_fields(request):
+        may_search = own is not None and own.has_view_permission(request)
+        if own is not None and may_search and own.get_search_fields(request):
             found, _may_repeat = own.get_search_results(
                 request, self.tables.items._default_manager.using(items.db).all(), self.words
             )
@@ -94,10 +99,9 @@ class Selection:
             return items.none()
 
     def item(self, text: str) -> Any:
-        """Returns the item of that primary key; None: there is none."""
-        items = self.tables.items._default_manager
+        """Returns the item of that primary key; None: there is none that may be shown."""
         try:
-            return items.filter(pk=text).first()
+            return comparison.shown(self.tables).filter(pk=text).first()
         except (ValueError, ValidationError):
             return None
 

@@ -62,7 +62,9 @@ class Command(BaseCommand):
             was_there = capture.remove(label, using=using, lock_seconds=lock_seconds)
             outcome = "removed" if was_there else "not installed"
         elif embedding is None:
-            outcome = "installed, but there is no such model; --remove removes it"
+            outcome = (
+                f"installed, but there is no such model; capture_writes {label} --remove removes it"
+            )
         elif options["status"]:
             outcome = capture.state(Feed.of(embedding), using=using).value
         else:

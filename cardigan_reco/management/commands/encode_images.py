@@ -62,7 +62,7 @@ class Command(BaseCommand):
             if options["collection"]:
                 models: tuple[type[Embedding], ...] = (collections.labelled(options["collection"]),)
             else:
-                models = collections.models()
+                models = collections.models_in(options["database"])
         except LookupError as error:
             raise CommandError(error.args[0]) from error
         if options["sweep"]:
