@@ -12,6 +12,8 @@ from pytest_django import Settings
 
 from cardigan_reco.duplicates.listings import Listings
 
+pytestmark = pytest.mark.django_db  # Since Django 6.1 checks ask the database.
+
 
 class Misnamed(Listings):
     title_field = "name"
