@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -90,10 +90,7 @@ class LabelledLoss(nn.Module):
         self._columns = list(columns)
         self._aspects = dict(aspects)
         self._whole = slice(0, dimensions)
-        for column in columns:
-            if column.aspect is not None and column.aspect not in aspects:
-                choices = ", ".join(aspects) or "none for this network"
-                raise EncoderError(f"Aspect {column.aspect!r} is unknown. Choices are: {choices}.")
+        check_aspects([column.aspect for column in columns], aspects)
         self.by_column = nn.ModuleList(
             _classes(name, column.classes, _length(self._part(column.aspect)), temperature)
             for column in columns
@@ -149,6 +146,15 @@ class LabelledLoss(nn.Module):
 
     def _part(self, aspect: str | None) -> slice:
         return self._whole if aspect is None else self._aspects[aspect]
+
+
+def check_aspects(wanted: Iterable[str | None], aspects: Iterable[str]) -> None:
+    """Raises EncoderError, with the choices, for one that is not among a network's aspects."""
+    choices = list(aspects)
+    for aspect in wanted:
+        if aspect is not None and aspect not in choices:
+            known = ", ".join(choices) or "none for this network"
+            raise EncoderError(f"Aspect {aspect!r} is unknown. Choices are: {known}.")
 
 
 def build(

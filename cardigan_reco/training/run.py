@@ -90,6 +90,8 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
             )
         checkpoints.load(setting.folder, run)  # Another run's is refused before all is decoded.
         network = _network(recipe, setting)
+        aspects = getattr(network, "aspects", {})
+        losses.check_aspects([aspect for _, aspect, _ in recipe.columns], aspects)
         _try(network, recipe)
         writes = setting.tensorboard and group.leads
         on_scalars = scalars.writer(setting.folder) if writes else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -245,8 +246,10 @@ def test_rows_for_a_test_are_left_out(data, tmp_path):
     file.write_text(data.read_text().replace(",val,", ",test,"))
     train(tmp_path, file, "--column", "shape", "--epochs", "1")
     card = (tmp_path / "encoder.md").read_text()
-    assert "- **Data.** 96 pictures (train)." in card
-    assert "No validation split was given" in card
+    (told,) = [line for line in card.splitlines() if line.startswith("- **Data.**")]
+    counts = re.findall(r"(\d+) pictures \((\w+)\)", told)
+    assert {split for _, split in counts} == {"train", "val"}  # A tenth of the rest is held out.
+    assert sum(int(count) for count, _ in counts) == 96
 
 
 def test_every_part_of_a_vector_learns_from_a_collection(
