@@ -57,7 +57,7 @@ def _wanted(ef: int) -> dict[str, str]:
     return {
         "hnsw.ef_search": str(ef),
         "hnsw.iterative_scan": "relaxed_order",
-        "statement_timeout": str(int(conf.current().search_timeout_seconds * 1000)),
+        "statement_timeout": str(max(1, int(conf.current().search_timeout_seconds * 1000))),
     }
 
 

@@ -33,6 +33,12 @@ class Throttled(CardiganError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class OutOfOrder(CardiganError):
+    """The shop lacks what a search needs, such as its database or its encoder."""
+
+    retry_after_seconds = 5
+
+
 EXPECTED = (ImageError, Busy, Throttled, InvalidRequest, MultiPartParserError, TooManyFilesSent)
 """What a visitor's form can raise, whatever is in it; all else is a fault of the shop."""
 
@@ -54,6 +60,9 @@ def of(error: Exception) -> Refusal:
             seconds,
         )
         return Refusal(503, text % {"seconds": seconds}, seconds)
+    if isinstance(error, OutOfOrder):
+        text = gettext("The photo search is out of order just now. Please try again later.")
+        return Refusal(503, text, error.retry_after_seconds)
     if isinstance(error, Throttled):
         seconds = error.retry_after_seconds
         text = ngettext(

@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect, requires_csr
 
 from . import collection as collections
 from . import conf, photo_form, photos, refusals, request_ids, search, uploads
-from .exceptions import Busy, CardiganError, EncoderError, InvalidRequest, MissingExtra
+from .exceptions import CardiganError, EncoderError, InvalidRequest, MissingExtra
 from .filters import Filters
 from .images import Crop, Readable
 from .photo_form import Choices, Sample
@@ -166,7 +166,7 @@ class PhotoSearchView(View):
                 error,
                 extra={"collection": self.collection, "error": type(error).__name__},
             )
-            return _refused(Busy("The search is out of order.", retry_after_seconds=5))
+            return _refused(refusals.OutOfOrder())
         return self._found(items, number, first)
 
     def _found(self, items: list[Any], number: int, first: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpResponse
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import Client
@@ -23,7 +23,7 @@ from pytest_django import Settings
 
 import cardigan_reco
 from cardigan_reco import estimates, photos, search, views
-from cardigan_reco.exceptions import Busy, EncoderError
+from cardigan_reco.exceptions import Busy, EncoderError, MissingExtra
 from cardigan_reco.photo_form import Choices, Sample
 from cardigan_reco.views import PhotoSearchView
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all, jpeg
@@ -274,32 +274,50 @@ def test_two_photos_and_a_broken_form(client: Client) -> None:
         assert "<form" in answer.content.decode()
 
 
-@pytest.mark.parametrize(
-    ("error", "seconds", "words"),
-    [
-        (Busy("Full.", retry_after_seconds=2), "2", "try again in 2 seconds"),
-        (Busy("Full.", retry_after_seconds=1), "1", "try again in 1 second."),
-        (OperationalError("canceling statement"), "5", "try again in 5 seconds"),
-    ],
-)
+@pytest.mark.parametrize("seconds", ["1 second.", "2 seconds."])
 def test_a_busy_shop_says_when_to_try_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, seconds: str
+) -> None:
+    failing(monkeypatch, Busy("Full.", retry_after_seconds=int(seconds[0])))
+    answer = post(client, jpeg())
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == seconds[0]
+    assert f"try again in {seconds}" in message(answer)
+    assert "couldn't be searched by" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EncoderError("Weights /secret are missing."),
+        MissingExtra("Encoding /secret", "torch"),
+        OperationalError("canceling statement of /secret"),
+        InterfaceError("connection to /secret is closed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_shop_lacks_is_logged_and_not_told(
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
-    seconds: str,
-    words: str,
 ) -> None:
+    failing(monkeypatch, error)
+    answer = post(client, jpeg())
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "5"
+    assert "out of order" in message(answer)
+    assert "secret" not in answer.content.decode()
+    (record,) = [record for record in caplog.records if record.name == "cardigan_reco.views"]
+    assert f"{type(error).__name__}: {error}" in record.message
+    assert record.exc_info is None  # Its frames hold the photo.
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*args: object, **options: object) -> None:
         raise error
 
     monkeypatch.setattr(search, "by_image", fail)
-    answer = post(client, jpeg())
-    assert answer.status_code == 503
-    assert answer.headers["Retry-After"] == seconds
-    assert words in message(answer)
-    logged = "A photo couldn't be searched by" in caplog.text
-    assert logged is isinstance(error, OperationalError)
 
 
 def test_a_shop_may_throttle(client: Client) -> None:

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from cardigan_reco import doorbell, queue, recommendations
+from cardigan_reco import doorbell, queue
 from cardigan_reco.models import Embedding
 
 from .pictures import admin_link, thumbnail
@@ -55,6 +55,8 @@ class EmbeddingAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("nearest neighbours"))
     def neighbours(self, embedding: Embedding) -> SafeString:
+        from cardigan_reco import recommendations  # Every process imports the admin; few search.
+
         try:
             items = recommendations.similar_to_picture(embedding, limit=self.neighbour_count)
         except OperationalError as error:

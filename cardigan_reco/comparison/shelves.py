@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db.models import F, Model
 
-from cardigan_reco import recommendations
 from cardigan_reco.models import Embedding
 from cardigan_reco.querysets import EmbeddingQuerySet
 
@@ -68,6 +67,9 @@ def _pair(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, str] | None:
 
 
 def _shelf(item: Model, embedding: type[Embedding], limit: int) -> Shelf:
+    # Every process imports the admin, and with it this module; few search.
+    from cardigan_reco import recommendations
+
     items = recommendations.similar_to(item, limit=limit, collection=embedding._meta.label)
     return Shelf(embedding, versions_of(item, embedding), items)
 
