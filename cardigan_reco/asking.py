@@ -12,8 +12,8 @@ from django.db import connections, transaction
 from . import conf, prepared
 from .prepared import Statement
 
-Ask = Callable[[Statement, int], list[tuple[Any, ...]]]
-"""Returns the rows of a statement under an hnsw.ef_search."""
+Ask = Callable[[Statement, int | None], list[tuple[Any, ...]]]
+"""Returns the rows of a statement under an hnsw.ef_search; None: it is none that searches."""
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def asking(using: str) -> Iterator[Ask]:
     if prepared.takes_several_statements(connection):
         with connection.cursor() as cursor:
 
-            def ask_at_once(statement: Statement, ef: int) -> list[tuple[Any, ...]]:
+            def ask_at_once(statement: Statement, ef: int | None) -> list[tuple[Any, ...]]:
                 return prepared.ask(connection, statement, partial(_at_once, cursor, ef))
 
             yield ask_at_once
@@ -36,7 +36,7 @@ def asking(using: str) -> Iterator[Ask]:
     nested = connection.in_atomic_block
     with transaction.atomic(using=using), connection.cursor() as cursor:
 
-        def ask(statement: Statement, ef: int) -> list[tuple[Any, ...]]:
+        def ask(statement: Statement, ef: int | None) -> list[tuple[Any, ...]]:
             cursor.execute(*_setting(_wanted(ef)))
             cursor.execute(statement.sql, statement.parameters)
             return list(cursor.fetchall())
@@ -47,18 +47,19 @@ def asking(using: str) -> Iterator[Ask]:
             cursor.execute(*_setting(previous))
 
 
-def _at_once(cursor: Any, ef: int, statement: Statement) -> list[tuple[Any, ...]]:
-    setting, values = _setting(_wanted(ef))
-    cursor.execute(f"{setting}; {statement.sql}", [*values, *statement.parameters])
+def _at_once(cursor: Any, ef: int | None, statement: Statement) -> list[tuple[Any, ...]]:
+    # Unlike set_config(), it needs no plan.
+    settings = "".join(f"SET LOCAL {name} = '{value}'; " for name, value in _wanted(ef).items())
+    cursor.execute(settings + statement.sql, statement.parameters)
     return prepared.last_rows(cursor)
 
 
-def _wanted(ef: int) -> dict[str, str]:
-    return {
-        "hnsw.ef_search": str(ef),
-        "hnsw.iterative_scan": "relaxed_order",
-        "statement_timeout": str(max(1, int(conf.current().search_timeout_seconds * 1000))),
-    }
+def _wanted(ef: int | None) -> dict[str, str]:
+    milliseconds = int(conf.current().search_timeout_seconds * 1000)
+    wanted = {"statement_timeout": str(max(1, milliseconds))}
+    if ef is not None:
+        wanted |= {"hnsw.ef_search": str(ef), "hnsw.iterative_scan": "relaxed_order"}
+    return wanted
 
 
 # The cast loads pgvector, without which its settings are unknown to a new connection.

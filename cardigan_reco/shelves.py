@@ -169,7 +169,7 @@ def _state(
         shared=items.parameters if items else [],
     )
     with asking(using) as ask:
-        rows = ask(statement, neighbours.least_ef_search(embedding))
+        rows = ask(statement, None)
     revision, own, has_written, *_there = rows[0]
     if sources is None:
         return revision, own, has_written, {}

@@ -116,8 +116,7 @@ class TestMeasured:
         given: list[str] = []
 
         def watch(run, sql, params, many, context):  # type: ignore[no-untyped-def]
-            if params and "hnsw.ef_search" in params:
-                given.append(params[params.index("hnsw.ef_search") + 1])
+            given.extend(re.findall(r"hnsw\.ef_search = '(\d+)'", sql))
             return run(sql, params, many, context)
 
         with connection.execute_wrapper(watch):

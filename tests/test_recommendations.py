@@ -13,7 +13,9 @@ from django.db.models.functions import Upper
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from cardigan_reco import fetching, recommendations
+from cardigan_reco.asking import asking
 from cardigan_reco.models import EncoderVersion
+from cardigan_reco.prepared import Statement
 from cardigan_reco.recommendations import similar_to
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all
 from tests.testapp.catalogue.models import Product, ProductImage
@@ -301,6 +303,15 @@ class TestOutsideOfATransaction:
             cursor.execute("SHOW statement_timeout")
             assert cursor.fetchone()[0] == "0"
         assert connection.get_autocommit()
+
+    def test_a_new_connection_searches_with_them(self, bound_by_server: bool) -> None:
+        names = ["statement_timeout", "hnsw.ef_search", "hnsw.iterative_scan"]
+        shown = ", ".join(f"current_setting('{name}')" for name in names)
+        for ef, expected in ((77, ("2s", "77", "relaxed_order")), (None, ("2s", "40", "off"))):
+            connection.close()  # Its settings are unknown until pgvector is loaded.
+            with asking("default") as ask:
+                rows = ask(Statement(f"SELECT '[1]'::vector, {shown}", []), ef)
+            assert rows[0][1:] == expected
 
     def test_a_search_takes_one_message(
         self, version: EncoderVersion, django_assert_num_queries: DjangoAssertNumQueries
