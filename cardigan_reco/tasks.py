@@ -45,6 +45,9 @@ EXPIRES_SECONDS = 60
 EX_SOFTWARE = 70
 """The exit code of a worker that can't go on; sysexits.h names it."""
 
+_worker_limits: list[float | None] = []
+"""This worker's time limits, in seconds; the processes of its pool are forked with them."""
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -209,11 +212,10 @@ def _log(embedding: type[Embedding], summary: Summary, using: str) -> None:
 
 def _patience_seconds() -> float:
     """Returns how long one task goes on: a worker has other queues, and ends between tasks."""
-    seconds = float(conf.current().lease_seconds)
-    options = encode_pending.app.conf
-    limits: list[float | None] = [options.task_time_limit, options.task_soft_time_limit]
-    limits += encode_pending.request.timelimit or []
-    return min([seconds, *(limit / 2 for limit in limits if limit)])
+    task = encode_pending
+    limits: list[float | None] = [*_worker_limits, task.time_limit, task.soft_time_limit]
+    limits += task.request.timelimit or []
+    return min([conf.current().lease_seconds, *(limit / 2 for limit in limits if limit)])
 
 
 def _end_worker(error: Exception) -> None:
@@ -255,6 +257,12 @@ def _refuse_forks_of_cuda(sender: Any, **kwargs: object) -> None:
             f"Encoder {on_cuda[0]!r} runs on CUDA, which does not survive the forks of Celery's "
             "prefork pool. Start the worker with --pool=solo, one for each GPU."
         )
+
+
+@worker_init.connect
+def _note_limits(sender: Any, **kwargs: object) -> None:
+    # They may come from the command line, of which the settings know nothing.
+    _worker_limits[:] = [sender.time_limit, sender.soft_time_limit]
 
 
 @worker_shutting_down.connect

@@ -281,6 +281,7 @@ def test_a_page_with_a_shelf_needs_no_more_than_django_and_pgvector(
 def test_the_web_process_never_imports_torch(
     add_product: AddProduct, admin_client: Client, tmp_path: Path
 ) -> None:
+    pytest.importorskip("torch")
     mug = add_product("mug", RED)
     add_product("cup", ORANGE)
     add_product("bowl", GREEN)

@@ -68,7 +68,7 @@ def _nearest_items(
     path = embedding.item_path()
     allowed = {
         f"{path}__in": candidates.using(using).values("pk"),
-        "encoder_version": Subquery(own.values("encoder_version")),
+        "encoder_version": Subquery(own.values("encoder_version")[:1]),
     }
     nearest: QuerySet[Any] = (
         rows.filter(**allowed)

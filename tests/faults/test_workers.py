@@ -152,7 +152,7 @@ class TestTimeLimits:
     def test_a_backlog_stays_within_them(
         self, broker: Broker, start_worker: StartWorker, add_picture: AddImage
     ) -> None:
-        for _ in range(60):
+        for _ in range(120):  # Six seconds for two processes.
             add_picture()
         limits = ("--soft-time-limit=3", "--time-limit=4")
         worker = start_worker(broker, "prefork", arguments=limits, **self.OPTIONS)
@@ -160,7 +160,7 @@ class TestTimeLimits:
         assert "time limit" not in worker.output().lower().replace("time-limit", "")
         assert "SoftTimeLimitExceeded" not in worker.output()
 
-    @pytest.mark.parametrize("limit", ["--soft-time-limit=1", "--time-limit=2"])
+    @pytest.mark.parametrize("limit", ["--soft-time-limit=2", "--time-limit=4"])
     def test_an_encoder_that_hangs_takes_down_its_picture_alone(
         self, limit: str, broker: Broker, start_worker: StartWorker, add_picture: AddImage
     ) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 
 SKEW = float(os.environ["CARDIGAN_TESTS_SKEW_SECONDS"])
-_real_time, _real = time.time, datetime.datetime
+_real_time, _real_time_ns, _real = time.time, time.time_ns, datetime.datetime
 
 
 class _Kind(type):
@@ -29,3 +29,4 @@ _Skewed.__name__ = _Skewed.__qualname__ = "datetime"
 _Skewed.__module__ = "datetime"
 datetime.datetime = _Skewed
 time.time = lambda: _real_time() + SKEW
+time.time_ns = lambda: _real_time_ns() + round(SKEW * 1e9)
