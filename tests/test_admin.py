@@ -484,3 +484,28 @@ class TestPermissions:
         assert not Product.objects.exists()
         assert not ProductImageEmbedding.objects.exists()
         assert not EncodingRequest.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("page", "way"),
+    [
+        ("cardigan_reco_comparisonvote_changelist", "Compare encoders"),
+        ("cardigan_reco_comparisonvote_votes", "Compare encoders › Votes"),
+        ("cardigan_reco_duplicategroup_thresholds", "Duplicate listings › Thresholds"),
+    ],
+)
+def test_breadcrumbs_are_of_the_element_that_the_admin_styles(
+    admin_client: Client, settings: Settings, page: str, way: str
+) -> None:
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "DUPLICATES": {}}
+    breadcrumbs = re.compile(r'<(\w+) class="breadcrumbs">(.*?)</\1>', re.DOTALL)
+
+    def found(url: str) -> tuple[str, str]:
+        match = breadcrumbs.search(admin_client.get(url).content.decode())
+        assert match
+        # Where they are a list, the style sheet puts the signs between.
+        text = match[2].replace("</li>\n<li", "</li> › <li").replace("&rsaquo;", "›")
+        return match[1], " ".join(re.sub(r"<[^>]*>", " ", text).split())
+
+    element, _text = found(VERSIONS)
+    assert found(reverse(f"admin:{page}")) == (element, f"Home › Visual recommendations › {way}")

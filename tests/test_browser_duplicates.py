@@ -202,7 +202,7 @@ class TestKeyboard:
             page.keyboard.press("j")
             assert focused(page) is None
             # By Tab and Enter all is there as well.
-            for _ in range(60):
+            for _ in range(100):  # More in a newer admin.
                 page.keyboard.press("Tab")
                 if page.evaluate("document.activeElement.innerText").startswith("Dismiss"):
                     break

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import template
+from django import VERSION, template
 from django.contrib.admin.utils import label_for_field
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, router, transaction
+from django.db.models.options import Options
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
@@ -19,6 +20,8 @@ register = template.Library()
 
 UPWARDS = {"kind", "category"}
 """What is sorted from A to Z at first, where the rest starts with the most."""
+LISTS_SINCE = (6, 1)
+"""The Django whose admin began to style breadcrumbs as a list alone."""
 MOST = 1000
 """Groups that are counted at most, so that the index stays fast however many there are."""
 
@@ -41,6 +44,20 @@ def count_open_duplicates(context: template.Context) -> str:
                         _("%s open") % told,
                     )
     return ""
+
+
+@register.inclusion_tag("admin/cardigan_reco/breadcrumbs.html")
+def breadcrumbs(opts: Options[Any], *way: object) -> dict[str, Any]:
+    """Writes the way to a page below the model's app: url and text of each page, and last its own
+    text, as this Django's admin does.
+    """
+    *before, here = way
+    return {
+        "opts": opts,
+        "before": list(zip(before[::2], before[1::2], strict=True)),
+        "here": here,
+        "is_list": VERSION >= LISTS_SINCE,
+    }
 
 
 @register.simple_tag
