@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from django.apps import apps
-from django.db import router
+from django.db import connections, router
 from django.db.models import Model
 
 from . import conf
@@ -19,8 +19,16 @@ def models() -> tuple[type[Embedding], ...]:
 
 
 def models_in(using: str) -> tuple[type[Embedding], ...]:
-    """Returns those embedding models whose tables are in that database, as the routers say."""
-    return tuple(model for model in models() if router.allow_migrate_model(using, model))
+    """Returns those embedding models whose tables are in that database, or should be.
+
+    What the routers say isn't enough: a replica isn't migrated, and has them.
+    """
+    tables = connections[using].introspection.table_names()
+    return tuple(
+        model
+        for model in models()
+        if model._meta.db_table in tables or router.allow_migrate_model(using, model)
+    )
 
 
 def databases() -> list[str]:

@@ -212,9 +212,10 @@ def _log(embedding: type[Embedding], summary: Summary, using: str) -> None:
 
 def _patience_seconds() -> float:
     """Returns how long one task goes on: a worker has other queues, and ends between tasks."""
-    task = encode_pending
-    limits: list[float | None] = [*_worker_limits, task.time_limit, task.soft_time_limit]
-    limits += task.request.timelimit or []
+    limits = list(_worker_limits)
+    if current_task:
+        limits += [current_task.time_limit, current_task.soft_time_limit]
+        limits += current_task.request.timelimit or []
     return min([conf.current().lease_seconds, *(limit / 2 for limit in limits if limit)])
 
 

@@ -335,10 +335,13 @@ class TestTask:
         assert EncodingRequest.objects.count() == 2
         assert set(silent_doorbell) == {"default"}
 
-    def test_what_takes_long_goes_on_in_another_message(self) -> None:
+    def test_what_takes_long_goes_on_in_another_message(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sweep_up, "time_limit", 0.001)
         import_images(*["a.jpg"] * (2 * sweep.RANGE + 1))
         Poster.objects.bulk_create([Poster(title="A", image="a.jpg")])
-        with configured(task_always_eager=True, task_time_limit=0.001):
+        with configured(task_always_eager=True):
             found = sweep_up.delay().get()
         assert found[Kind.MISSING] == sweep.RANGE  # What this message alone has found.
         assert EncodingRequest.objects.count() == 2 * sweep.RANGE + 2
