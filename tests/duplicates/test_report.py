@@ -485,10 +485,11 @@ class TestBulk:
     ) -> None:
         one, two, other = open_groups(3, add_product)
         page = self.ask(admin_client, "dismiss_selected", one, two)
-        assert "2 pairs of listings in 2 groups become dismissed:" in page
-        assert "a0" in page
-        assert "b1" in page
-        assert "a2" not in page
+        shown = re.sub(r"<[^>]*>", " ", page)  # A token may hold any name.
+        assert "2 pairs of listings in 2 groups become dismissed:" in shown
+        assert "a0" in shown
+        assert "b1" in shown
+        assert "a2" not in shown
         assert state(one) == "open"
 
         answer = admin_client.post(BULK, {**self.form(page), "note": "Sizes"}, follow=True)

@@ -143,8 +143,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("loss", ["softmax", "hinge"])
-def test_two_processes_learn_as_one(data, tmp_path, loss):
+# Half the steps of a hinge loss add up to a fourth more or less with another seed, or processor.
+@pytest.mark.parametrize(("loss", "noise"), [("softmax", 0.2), ("hinge", 0.4)])
+def test_two_processes_learn_as_one(data, tmp_path, loss, noise):
     # Mined negatives follow the network, and so would make small differences large.
     options = ["--column", "shape", "--loss", loss, "--mining", "random", "--epochs", "20"]
     train(tmp_path / "one", data, *options)
@@ -163,8 +164,8 @@ def test_two_processes_learn_as_one(data, tmp_path, loss):
     assert len(one) == len(two) >= 4
     # Each process augments and norms its own half of a batch: single steps differ, not the course.
     half = len(one) // 2
-    assert sum(two[:half]) == pytest.approx(sum(one[:half]), rel=0.2)
-    assert sum(two[half:]) == pytest.approx(sum(one[half:]), rel=0.2)
+    assert sum(two[:half]) == pytest.approx(sum(one[:half]), rel=noise)
+    assert sum(two[half:]) == pytest.approx(sum(one[half:]), rel=noise)
     assert (tmp_path / "two" / "encoder.safetensors").exists()
 
 
