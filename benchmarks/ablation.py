@@ -28,7 +28,7 @@ HOME = Path(__file__).parent.parent
 FIXED = [
     *("--source-weight", "phone=0.7", "--source-weight", "grocery=4"),
     *("--source-weight", "iconic=3", "--source-weight", "street=2"),
-    *("--batch-size", "132", "--precision", "bf16", "--verbosity", "0"),
+    *("--batch-size", "132", "--verbosity", "0"),
 ]
 KIND, COLOUR = ["--column", "kind=kind"], ["--column", "colour=colour:0.5"]
 DESIGN, WORDS = ["--column", "design=design:0.2"], ["--column", "words=design:0.2"]
@@ -48,7 +48,7 @@ VARIANTS = {
         *("--column", "kind", "--column", "colour:0.5"),
         *("--column", "design:0.2", "--column", "words:0.2", "--network", "SmallNet"),
     ],
-    "shufflenet_v2_x1_0": [*RECIPE, *WORDS, "--trunk", "shufflenet_v2_x1_0", "--precision", "fp32"],
+    "shufflenet_v2_x1_0": [*RECIPE, *WORDS, "--trunk", "shufflenet_v2_x1_0"],
 }
 """What a run is told, beside what all are."""
 
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="Folder of the zip files.")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--size", type=int, default=64, help="Side of the pictures.")
+    parser.add_argument("--precision", default="bf16", help="Where the CPU is slow in it, fp32.")
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     options = parser.parse_args()
     found = [
@@ -83,7 +84,8 @@ def train(folder: Path, told: list[str], options: argparse.Namespace) -> None:
         [
             *[sys.executable, str(HOME / "manage.py"), "train_encoder", str(folder)],
             *["--data", str(options.training), "--epochs", str(options.epochs)],
-            *["--sizes", size, "--threads", str(torch.get_num_threads()), *FIXED, *told],
+            *["--sizes", size, "--precision", options.precision],
+            *["--threads", str(torch.get_num_threads()), *FIXED, *told],
         ],
         stdout=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": str(HOME)},
