@@ -37,6 +37,7 @@ class OutOfOrder(CardiganError):
     """The shop lacks what a search needs, such as its database or its encoder."""
 
     retry_after_seconds = 5
+    """After this, what is down may be up again."""
 
 
 EXPECTED = (ImageError, Busy, Throttled, InvalidRequest, MultiPartParserError, TooManyFilesSent)

@@ -143,7 +143,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-# Half the steps of a hinge loss add up to a fourth more or less with another seed, or processor.
+# Half the steps of a hinge loss add up to a fifth more or less with another seed alone.
 @pytest.mark.parametrize(("loss", "noise"), [("softmax", 0.2), ("hinge", 0.4)])
 def test_two_processes_learn_as_one(data, tmp_path, loss, noise):
     # Mined negatives follow the network, and so would make small differences large.
