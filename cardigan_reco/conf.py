@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -17,10 +17,10 @@ from .rules import RULES
 
 SETTING = "CARDIGAN_RECO"
 BUNDLED = {"default": {"BACKEND": "cardigan_reco.encoders.torch.TorchEncoder"}}
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class PhotoSearch:
+class PhotoSearch(NamedTuple):
     """How photos are searched by: the keys of CARDIGAN_RECO["SEARCH"]."""
 
     encode_in: str = "process"
@@ -35,8 +35,7 @@ class PhotoSearch:
     """How long a worker may take."""
 
 
-@dataclass(frozen=True)
-class Duplicates:
+class Duplicates(NamedTuple):
     """How listings entered twice are found: the keys of CARDIGAN_RECO["DUPLICATES"]."""
 
     collection: str = "similar"
@@ -51,8 +50,7 @@ class Duplicates:
     """Whether each new picture is compared as soon as it is encoded."""
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(NamedTuple):
     """What counts as well: the keys of CARDIGAN_RECO["HEALTH"]."""
 
     overdue_seconds: float = 300.0
@@ -65,13 +63,12 @@ class Health:
     """How long the database may take to answer."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The values in force. Each field is the key of the same name in capitals."""
 
-    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: BUNDLED)
+    encoders: Mapping[str, Mapping[str, Any]] = BUNDLED
     """Alias -> {"BACKEND": dotted path, "OPTIONS": keyword arguments}."""
-    collections: Mapping[str, str] = field(default_factory=dict)
+    collections: Mapping[str, str] = NONE
     """Purpose -> label of the embedding model that serves it now."""
     celery_queue: str = "cardigan"
     """The Celery queue that encoding tasks are sent to."""
@@ -109,11 +106,11 @@ class Settings:
     """How long a shelf in the cache may do without vectors that were written since."""
     search_timeout_seconds: float = 2.0
     """Time after which PostgreSQL cancels a search."""
-    search: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] = NONE
     """Keys of PhotoSearch, in capitals."""
     duplicates: Mapping[str, Any] | None = None
     """Keys of Duplicates, in capitals; None: no listings are compared."""
-    health: Mapping[str, Any] = field(default_factory=dict)
+    health: Mapping[str, Any] = NONE
     """Keys of Health, in capitals."""
     metrics: bool = False
     """Whether searches are measured for Prometheus."""
@@ -141,8 +138,7 @@ class Settings:
         return Health(**{key.lower(): value for key, value in self.health.items()})
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong with the setting. `code` is the number of its system check."""
 
     code: str

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import queue
 from .models import Embedding, EncoderVersion
 
 
-@dataclass(frozen=True)
-class Overview:
+class Overview(NamedTuple):
     """How far a collection is encoded, in pictures."""
 
     collection: str

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections, transaction
 from django.db.models import Count, QuerySet, TextField
@@ -25,8 +24,7 @@ LONGEST_PAUSE_SECONDS = 300
 """Between two tries of a picture that can't be read through no fault of its own."""
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A source that this process may encode until its lease ends."""
 
     id: int

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import F, Model
 
@@ -13,8 +12,7 @@ from cardigan_reco.querysets import EmbeddingQuerySet
 from .tables import Tables
 
 
-@dataclass(frozen=True)
-class Shelf:
+class Shelf(NamedTuple):
     """What one table recommends for an item."""
 
     embedding: type[Embedding]
@@ -26,8 +24,7 @@ class Shelf:
     """Most similar first, as recommendations.similar_to() returns them."""
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """Both shelves of an item."""
 
     item: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db import ProgrammingError, router, transaction
 from django.db.models import Model
@@ -11,8 +11,7 @@ from cardigan_reco import collection, conf
 from cardigan_reco.models import Embedding
 
 
-@dataclass(frozen=True)
-class Tables:
+class Tables(NamedTuple):
     """Two embedding models of the same items: what serves now, and what may follow."""
 
     old: type[Embedding]

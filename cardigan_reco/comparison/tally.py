@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db.models import Count, Max, Q
 
@@ -14,8 +14,7 @@ from .votes import in_order, short
 Choice = ComparisonVote.Choice
 
 
-@dataclass(frozen=True)
-class Tally:
+class Tally(NamedTuple):
     """The votes on two encoders, as text of alias and fingerprint."""
 
     items: str

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections
 from django.utils import timezone
@@ -20,8 +19,7 @@ PAIRS = DuplicatePair._meta.db_table
 SETTLED = (DuplicateState.CONFIRMED, DuplicateState.MERGED)
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A pair, as far as groups are formed by it."""
 
     id: int

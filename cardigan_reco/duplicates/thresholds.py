@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db import connections
 
@@ -15,8 +15,7 @@ CONFIDENCE = 1.959964
 CONFIRMED = (DuplicateState.CONFIRMED, DuplicateState.MERGED)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """What is known of the pairs from a threshold up."""
 
     threshold: float

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.contrib.admin import AdminSite
@@ -21,8 +20,7 @@ MAX_CATEGORIES = 200
 ALL = "all"
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """Two tables, the items that they are compared by, and how."""
 
     tables: Tables

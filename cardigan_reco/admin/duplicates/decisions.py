@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import router, transaction
@@ -34,29 +34,26 @@ VERBS = {
 }
 
 
-@dataclass(frozen=True)
-class Person:
+class Person(NamedTuple):
     """Who decides."""
 
     pk: str
     name: str
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of a decision."""
 
     message: str
-    groups: list[int] = field(default_factory=list)
+    groups: Sequence[int] = ()
     """Groups that are to be shown in place of those in `replaced`."""
-    replaced: list[int] = field(default_factory=list)
+    replaced: Sequence[int] = ()
     undo: str = ""
     """The decision that takes it back."""
-    conflicts: list[Conflict] = field(default_factory=list)
+    conflicts: Sequence[Conflict] = ()
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """The value of a button: "confirm:GROUP:VERSION", "dismiss:GROUP:VERSION:PAIR,PAIR",
     "reopen:GROUP:VERSION", "survivor:GROUP:VERSION:LISTING" or "undo:MOMENT".
     """
