@@ -190,7 +190,8 @@ def server_versions() -> list[str]:
         rows = connection.execute(
             "SELECT 'PostgreSQL ' || current_setting('server_version'), "
             "'pgvector ' || (SELECT default_version FROM pg_available_extensions "
-            "WHERE name = 'vector'), 'shared_buffers ' || current_setting('shared_buffers')"
+            "WHERE name = 'vector'), 'shared_buffers ' || current_setting('shared_buffers'), "
+            "'huge pages ' || current_setting('huge_pages_status', true)"
         ).fetchone()
     return [str(part) for part in rows or () if part]
 
