@@ -60,7 +60,9 @@ def _reach(figure: Any, results: Results) -> None:
         axes.plot(share, place, "o", color=colour)
     axes.set_yticks(range(len(limited)), [name for name, _ in limited], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(y=0.01)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xlabel("times as good as asked (log; red is short of it)")
 
