@@ -17,9 +17,10 @@ from .rules import RULES
 
 SETTING = "CARDIGAN_RECO"
 BUNDLED = {"default": {"BACKEND": "cardigan_reco.encoders.torch.TorchEncoder"}}
-NONE: Mapping[str, Any] = MappingProxyType({})
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
+# Every process imports these, and Python makes a named tuple in a sixth of a dataclass' time.
 class PhotoSearch(NamedTuple):
     """How photos are searched by: the keys of CARDIGAN_RECO["SEARCH"]."""
 
@@ -68,7 +69,7 @@ class Settings(NamedTuple):
 
     encoders: Mapping[str, Mapping[str, Any]] = BUNDLED
     """Alias -> {"BACKEND": dotted path, "OPTIONS": keyword arguments}."""
-    collections: Mapping[str, str] = NONE
+    collections: Mapping[str, str] = EMPTY
     """Purpose -> label of the embedding model that serves it now."""
     celery_queue: str = "cardigan"
     """The Celery queue that encoding tasks are sent to."""
@@ -106,11 +107,11 @@ class Settings(NamedTuple):
     """How long a shelf in the cache may do without vectors that were written since."""
     search_timeout_seconds: float = 2.0
     """Time after which PostgreSQL cancels a search."""
-    search: Mapping[str, Any] = NONE
+    search: Mapping[str, Any] = EMPTY
     """Keys of PhotoSearch, in capitals."""
     duplicates: Mapping[str, Any] | None = None
     """Keys of Duplicates, in capitals; None: no listings are compared."""
-    health: Mapping[str, Any] = NONE
+    health: Mapping[str, Any] = EMPTY
     """Keys of Health, in capitals."""
     metrics: bool = False
     """Whether searches are measured for Prometheus."""
