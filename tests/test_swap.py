@@ -140,7 +140,7 @@ class TestVersions:
         compared = pictures.comparable(chosen, using="default")
         assert compared is not None
         keys = [product.images.get().pk for product in half_encoded]
-        candidates.prepare("default")
+        candidates.prepare(compared)
         for exactly in (True, False):
             around = candidates.by_vector(compared, keys, exactly=exactly)
             for place, key in enumerate(keys):

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connections
 
-from cardigan_reco import conf
+from cardigan_reco import conf, neighbours
 from cardigan_reco.models import CopyDescriptor
 
 from .pending import CHECKS
@@ -66,13 +66,14 @@ class Neighbours:
     level: float
 
 
-def prepare(using: str) -> None:
+def prepare(pictures: Pictures) -> None:
     """Sets PostgreSQL for the searches of the rest of the transaction."""
+    ef_search = max(neighbours.least_ef_search(pictures.shop.embedding), 2 * NEIGHBOURS)
     settings = {
-        "hnsw.ef_search": str(max(conf.current().ef_search, 2 * NEIGHBOURS)),
+        "hnsw.ef_search": str(ef_search),
         "hnsw.iterative_scan": "relaxed_order",
     }
-    with connections[using].cursor() as cursor:
+    with connections[pictures.using].cursor() as cursor:
         # The cast loads pgvector, without which its settings are unknown to a new connection.
         cursor.execute(
             "SELECT '[1]'::vector, " + ", ".join(["set_config(%s, %s, true)"] * len(settings)),

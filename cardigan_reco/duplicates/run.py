@@ -78,7 +78,7 @@ class Run:
                     "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
                     [f"cardigan_reco.find {self.pictures.collection}"],
                 )
-            candidates.prepare(using)
+            candidates.prepare(self.pictures)
             yield
 
     def _matches(self, compared: Sequence[Picture], item_pks: set[str]) -> list[Match]:

@@ -81,9 +81,21 @@ def add(
     return keys
 
 
+@pytest.mark.parametrize(("own", "expected"), [(None, "70"), (200, "200"), (10, "32")])
+def test_the_index_is_searched_as_the_collection_asks(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, own: int | None, expected: str
+) -> None:
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "EF_SEARCH": 70}
+    monkeypatch.setattr(ProductImageEmbedding, "ef_search", own)
+    candidates.prepare(the_pictures())
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW hnsw.ef_search")
+        assert cursor.fetchone() == (expected,)
+
+
 class TestVectors:
     def around(self, key: int, *, exactly: bool) -> candidates.Neighbours:
-        candidates.prepare("default")
+        candidates.prepare(the_pictures())
         return candidates.by_vector(the_pictures(), [key], exactly=exactly)[key]
 
     @pytest.mark.parametrize("exactly", [True, False])
@@ -171,7 +183,7 @@ def plans(queries: CaptureQueriesContext) -> str:
 
 
 def capture(call: Any) -> str:
-    candidates.prepare("default")
+    candidates.prepare(the_pictures())
     with CaptureQueriesContext(connection) as queries:
         call()
     return plans(queries)
