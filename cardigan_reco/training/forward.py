@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm import tqdm
 
 from . import covers, pixels
 from .augmentations import LIGHT, STRONG, WILD
@@ -15,6 +16,8 @@ from .sampling import Rows
 
 MEAN, STD = 0.5, 0.25
 """Pictures from 0 to 1 are shown to the network minus MEAN, divided by STD."""
+_QUICK_SECONDS = 5
+"""What takes no longer than this needs no progress bar."""
 
 
 class Forward:
@@ -28,14 +31,16 @@ class Forward:
         device: torch.device,
         precision: str,
         processes: Processes,
+        progress: bool = False,
     ) -> None:
         """`pictures`: (examples, side, side, 4) of `pixels.decode()`; `wild`: (examples,), which
-        are changed most.
+        are changed most. `progress`: whether `encode()` shows how far it is.
         """
         self._pictures = pictures
         self._wild = wild
         self._device = device
         self._processes = processes
+        self._progress = progress
         self.precision = _precision(precision, device)
 
     def changed(
@@ -68,10 +73,22 @@ class Forward:
         """Returns vectors (rows, dimensions) of the pictures as they are, in this process alone."""
         network.eval()
         vectors = []
-        with torch.inference_mode(), self._autocast():
+        with (
+            torch.inference_mode(),
+            self._autocast(),
+            tqdm(
+                total=len(rows),
+                unit=" pictures",
+                desc="encode",
+                delay=_QUICK_SECONDS,
+                leave=False,
+                disable=not self._progress,
+            ) as bar,
+        ):
             for batch in pixels.shown(self._pictures, rows, side):
                 output = network(_shown(batch.to(self._device)))
                 vectors.append(functional.normalize(output.float()).cpu())
+                bar.update(len(batch))
         return torch.cat(vectors).numpy()
 
     def encode_together(self, network: nn.Module, rows: Rows, *, side: int) -> NDArray[np.float32]:

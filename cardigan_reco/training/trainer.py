@@ -125,6 +125,7 @@ class Trainer:
             device=device,
             precision=recipe.precision,
             processes=self._processes,
+            progress=progress and self._processes.leads,
         )
         self._validation = Validation(
             examples,

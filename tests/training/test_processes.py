@@ -9,6 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from cardigan_reco.training import forward as forward_module
 from cardigan_reco.training.forward import Forward
 from cardigan_reco.training.processes import Processes
 from cardigan_reco.training.recipe import Recipe
@@ -32,14 +33,29 @@ def test_the_default_batch_can_be_dealt(count: int) -> None:
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_fewer_pictures_than_processes_are_encoded_by_each(rank: int) -> None:
-    pictures = np.full((3, 8, 8, 4), 200, np.uint8)
-    forward = Forward(
-        pictures,
-        wild=np.zeros(len(pictures), bool),
+    forward = three_pictures(processes=Processes(rank, 2))
+    vectors = forward.encode_together(torch.nn.Flatten(), np.array([2]), side=4)
+    assert vectors.shape == (1, 3 * 4 * 4)
+
+
+@pytest.mark.parametrize(("seconds", "is_shown"), [(0, True), (5, False)])
+def test_encoding_shows_how_far_it_is_unless_it_is_quick(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    is_shown: bool,
+) -> None:
+    monkeypatch.setattr(forward_module, "_QUICK_SECONDS", seconds)
+    three_pictures(progress=True).encode(torch.nn.Flatten(), np.arange(3), side=4)
+    assert ("/3 [" in capsys.readouterr().err) is is_shown
+
+
+def three_pictures(*, processes: Processes | None = None, progress: bool = False) -> Forward:
+    return Forward(
+        np.full((3, 8, 8, 4), 200, np.uint8),
+        wild=np.zeros(3, bool),
         device=torch.device("cpu"),
         precision="fp32",
-        processes=Processes(rank, 2),
+        processes=processes or Processes(),
+        progress=progress,
     )
-    network = torch.nn.Flatten()
-    vectors = forward.encode_together(network, np.array([2]), side=4)
-    assert vectors.shape == (1, 3 * 4 * 4)
