@@ -47,6 +47,7 @@ def drain(
         def take() -> Batch | None:
             nonlocal remaining
             size = batch_size if remaining is None else min(batch_size, remaining)
+            _bury(embedding, using)
             taken = batches.take(embedding, size, quarantine, using) if size else None
             if taken and remaining is not None:
                 remaining -= len(taken.claims)
@@ -77,6 +78,14 @@ def drain(
         finally:
             if following is not None:
                 following.release()
+
+
+def _bury(embedding: type[Embedding], using: str) -> None:
+    """Gives up what no worker may try again, and counts it as a batch of its own."""
+    started = time.monotonic()
+    if results := writing.bury(embedding, using).results:
+        label, seconds = embedding._meta.label_lower, time.monotonic() - started
+        tallies.add(label, results, seconds, using=using)
 
 
 def _may_be_followed(batch: Batch, full_size: int) -> bool:

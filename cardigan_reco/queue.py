@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Count, QuerySet, TextField
 from django.db.models.functions import Cast, Now
 
@@ -22,6 +22,8 @@ TABLE = EncodingRequest._meta.db_table
 State = EncodingRequest.State
 LONGEST_PAUSE_SECONDS = 300
 """Between two tries of a picture that can't be read through no fault of its own."""
+LOST = "state = 'leased' AND lease_expires_at <= clock_timestamp()"
+"""Whose worker was lost, or gave the source back as after a crash."""
 
 
 class Claim(NamedTuple):
@@ -135,21 +137,23 @@ def claim(embedding: type[Embedding], *, limit: int, using: str) -> list[Claim]:
     """Leases up to `limit` sources to the caller; [] when nothing can be done now.
 
     A source whose worker was lost comes back alone, so that a picture that kills its worker takes
-    no other with it; after CARDIGAN_RECO["MAX_ATTEMPTS"] it is dead.
+    no other with it; after CARDIGAN_RECO["MAX_ATTEMPTS"] nobody gets it, and `bury()` gives it up.
     """
-    with transaction.atomic(using=using):
-        _bury(embedding, using)
-        lost = "state = 'leased' AND lease_expires_at <= clock_timestamp()"
-        due = "state = 'waiting' AND available_at <= clock_timestamp()"
-        return (
-            _lease(embedding, lost, "lease_expires_at", 1, using)
-            or _lease(embedding, due, "available_at, id", limit, using)
-        )  # fmt: skip
+    lost = f"{LOST} AND attempts < %(max_attempts)s"
+    due = "state = 'waiting' AND available_at <= clock_timestamp()"
+    return (
+        _lease(embedding, lost, "lease_expires_at", 1, using)
+        or _lease(embedding, due, "available_at, id", limit, using)
+    )  # fmt: skip
 
 
-def _bury(embedding: type[Embedding], using: str) -> None:
-    with connections[using].cursor() as cursor:
-        cursor.execute(
+def bury(embedding: type[Embedding], *, using: str) -> list[EncodingRequest]:
+    """Gives up the sources whose worker was lost too often, and returns their requests.
+
+    Never waits: one that somebody changes right now is left out.
+    """
+    return list(
+        EncodingRequest.objects.using(using).raw(
             f"""
             UPDATE {TABLE} SET state = 'dead', lease_token = NULL, lease_expires_at = NULL,
                 available_at = clock_timestamp(),
@@ -157,12 +161,13 @@ def _bury(embedding: type[Embedding], using: str) -> None:
                     'The worker was lost ' || attempts || ' times while encoding this picture.'
                     ELSE error END
             WHERE id IN (
-                SELECT id FROM {TABLE} WHERE collection = %s AND state = 'leased'
-                    AND lease_expires_at <= clock_timestamp() AND attempts >= %s
+                SELECT id FROM {TABLE} WHERE collection = %s AND {LOST} AND attempts >= %s
                 FOR UPDATE SKIP LOCKED)
+            RETURNING *
             """,
             [embedding._meta.label_lower, conf.current().max_attempts],
         )
+    )
 
 
 def _lease(
@@ -174,14 +179,21 @@ def _lease(
         cursor.execute(
             f"""
             WITH chosen AS MATERIALIZED (
-                SELECT id AS chosen_id FROM {TABLE} WHERE collection = %s AND {condition}
-                ORDER BY {order} LIMIT %s FOR UPDATE SKIP LOCKED)
-            UPDATE {TABLE} SET state = 'leased', attempts = attempts + 1, lease_token = %s,
-                lease_expires_at = clock_timestamp() + make_interval(secs => %s)
+                SELECT id AS chosen_id FROM {TABLE}
+                WHERE collection = %(collection)s AND {condition}
+                ORDER BY {order} LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+            UPDATE {TABLE} SET state = 'leased', attempts = attempts + 1, lease_token = %(token)s,
+                lease_expires_at = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
             FROM chosen WHERE id = chosen_id
             RETURNING id, source_pk, version, attempts
             """,
-            [embedding._meta.label_lower, limit, token, conf.current().lease_seconds],
+            {
+                "collection": embedding._meta.label_lower,
+                "max_attempts": conf.current().max_attempts,
+                "limit": limit,
+                "token": token,
+                "lease_seconds": conf.current().lease_seconds,
+            },
         )
         return [
             Claim(id, source_pk, version, attempts, token)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from django.core.exceptions import ValidationError
 from django.db import connections, transaction
 from numpy.typing import NDArray
 
 from . import conf, queue, revisions
-from .models import Embedding, EncoderVersion
+from .models import Embedding, EncoderVersion, EncodingRequest
 from .preparation import Picture, Preparation, Refusal, Skipped, Trouble
 from .queue import Claim, Failure
 from .summary import Summary
@@ -90,8 +93,29 @@ def write(
     return summary
 
 
+def bury(embedding: type[Embedding], using: str) -> Summary:
+    """Gives up the sources whose worker was lost too often, as `write()` does those refused."""
+    key = embedding.source_model()._meta.pk
+    without_vector: list[Any] = []
+    with transaction.atomic(using=using):
+        dead = queue.bury(embedding, using=using)
+        for request in dead:
+            with suppress(ValidationError):  # A key that none could have: nobody can encode it.
+                without_vector.append(key.to_python(request.source_pk))
+        if dead:
+            embedding._base_manager.using(using).filter(pk__in=without_vector).delete()
+            revisions.advance(embedding, using=using)
+    for request in dead:
+        _log_failure(embedding, request, Failure.DEAD, request.error, using)
+    return Summary(failed=Counter({Failure.DEAD: len(dead)}))
+
+
 def _log_failure(
-    embedding: type[Embedding], claim: Claim, failure: Failure, reason: str, using: str
+    embedding: type[Embedding],
+    claim: Claim | EncodingRequest,
+    failure: Failure,
+    reason: str,
+    using: str,
 ) -> None:
     logger.warning(
         "%s %s is given up as %s: %s",

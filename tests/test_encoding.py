@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -11,17 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.test import override_settings
 from pytest_django import Settings
 
-from cardigan_reco import encoding, queue, stopping
+from cardigan_reco import encoding, queue, stopping, tallies
 from cardigan_reco.encoders.base import Encoder
 from cardigan_reco.exceptions import EncoderError
-from cardigan_reco.models import EncoderVersion, EncodingRequest
+from cardigan_reco.models import CollectionRevision, EncoderVersion, EncodingRequest
 from cardigan_reco.summary import Summary
 from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
 from tests.processes import wait_until
@@ -211,6 +212,44 @@ class TestEncoderTrouble:
                 encode_all()
         assert {row.source.title for row in PosterEmbedding.objects.all()} == {"red", "red too"}
         assert request() == ("dead", 3, "RuntimeError: device lost")
+
+    def test_a_picture_that_dies_is_told_counted_and_leaves_no_old_vector(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        mine, label = poster("red", jpeg(RED)), PosterEmbedding._meta.label_lower
+        poster("red too", jpeg(RED))
+        encode_all()
+        mine.image.save("blue.jpg", ContentFile(jpeg(BLUE)))
+        for _ in range(3):
+            with pytest.raises(RuntimeError):
+                encode_all()
+        revision = CollectionRevision.objects.get(collection=label).revision
+        encode_all()
+        encode_all()
+        assert [row.source.title for row in PosterEmbedding.objects.all()] == ["red too"]
+        assert CollectionRevision.objects.get(collection=label).revision == revision + 1
+        (total,) = tallies.totals(using="default")
+        assert total.results["dead"] == 1
+        (record,) = [one for one in caplog.records if one.name == "cardigan_reco.writing"]
+        assert record.levelno == logging.WARNING
+        assert record.getMessage() == (
+            f"{label} {mine.pk} is given up as dead: RuntimeError: device lost"
+        )
+        fields = ("collection", "database", "source_pk", "state", "attempts")
+        assert [getattr(record, field) for field in fields] == [
+            *(label, "default", str(mine.pk), "dead", 3)
+        ]
+
+    def test_a_key_that_is_none_dies_and_keeps_nobody_waiting(self) -> None:
+        queue.mark(PosterEmbedding, ["no key"], using="default")
+        for _ in range(3):
+            with pytest.raises(ValidationError):
+                encode_all()
+        poster("red", jpeg(RED))
+        assert encode_all().encoded == 1
+        state, attempts, error = request()
+        assert (state, attempts) == ("dead", 3)
+        assert "“no key” is not a valid UUID" in error
 
     def test_an_encoder_that_cannot_run_charges_nobody(self) -> None:
         poster()

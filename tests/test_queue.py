@@ -133,7 +133,10 @@ def test_after_a_crash_sources_come_alone_and_die_at_the_limit() -> None:
     assert [c.attempts for c in claim()] == [3]
     expire_leases()
     assert claim() == []
+    (buried,) = queue.bury(ProductImageEmbedding, using=DB)
+    assert queue.bury(ProductImageEmbedding, using=DB) == []
     (row,) = EncodingRequest.objects.all()
+    assert buried == row
     assert (row.source_pk, row.state, row.attempts) == ("2", "dead", 3)
     assert row.error == "The worker was lost 3 times while encoding this picture."
 

@@ -30,7 +30,7 @@ class Curriculum(ABC):
     def prepare(self, epoch: int, encode: Encode | None, processes: Processes) -> Mined | None:
         """Makes ready for an epoch; `encode` is None before the first step. Returns what it mined.
 
-        Called at the start of an epoch, not after a resume within one.
+        Called in all processes at the start of an epoch, not after a resume within one.
         """
         return None
 
@@ -84,10 +84,8 @@ class MinedTriplets(GivenTriplets):
         self._miner = miner
 
     def prepare(self, epoch: int, encode: Encode | None, processes: Processes) -> Mined | None:
-        def mine() -> Mined:
-            return self._miner.mine(epoch, None if encode is None else encode())
-
-        mined = processes.agree(mine)
+        vectors = encode() if encode is not None and self._miner.needs_vectors else None
+        mined = processes.agree(lambda: self._miner.mine(epoch, vectors))
         self.state = mined.triplets
         return mined
 

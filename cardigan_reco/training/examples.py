@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.db.models import F
 
-from .. import images
+from .. import decoding, images
 from ..exceptions import CardiganError, ImageError
 
 if TYPE_CHECKING:
     from django.db.models.fields.files import FieldFile
+    from PIL.Image import Image
 
     from ..models import Embedding
 
@@ -49,8 +51,10 @@ class Example:
     """train, val or test, which no training looks at."""
     source: str = ""
     """Where it comes from, for weights in sampling."""
-    box: tuple[float, float, float, float] | None = None
+    box: images.Crop | None = None
     """Left, top, right and bottom of what it shows, as shares of the sides."""
+    size: int | None = None
+    """Bytes of its file, where they are known, which tell one state of it from the next."""
 
     @property
     def design(self) -> str:
@@ -58,6 +62,21 @@ class Example:
         if self.group:
             return f"group {self.group}"
         return f"item {self.item}" if self.item else ""
+
+    def load(self, *, min_side: int | None) -> Image:
+        """Returns the decoded picture; of one with a box the square around that, with a quarter of
+        its side more, inside the picture.
+
+        `min_side`, pixels: as `images.load()` takes it. Raises OSError and ImageError.
+        """
+        if self.box is None:
+            return images.load(self.read(), min_side=min_side)
+        left, top, right, bottom = self.box
+        share = max(right - left, bottom - top)
+        if min_side is not None:
+            min_side = math.ceil(min_side / share)
+        image = images.load(self.read(), min_side=min_side)
+        return decoding.cropped(image, _around(self.box, image.size))
 
 
 @dataclass(frozen=True)
@@ -102,7 +121,7 @@ def triplets_from_csv(file: Path, pictures: Path) -> Triplets:
     names = sorted({row[column] for row in rows for column in columns})
     places = {name: place for place, name in enumerate(names)}
     return Triplets(
-        [Example((pictures / name).read_bytes, name) for name in names],
+        [_file(pictures / name, name=name) for name in names],
         [(places[row["query"]], places[row["positive"]], places[row["negative"]]) for row in rows],
     )
 
@@ -207,6 +226,19 @@ def check(examples: Sequence[Example], columns: Iterable[str], sources: Iterable
         )
 
 
+def _around(box: images.Crop, size: tuple[int, int]) -> images.Crop:
+    width, height = size
+    left, top, right, bottom = box
+    reach = max((right - left) * width, (bottom - top) * height) * 0.625
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return (
+        max(0.0, x - reach / width),
+        max(0.0, y - reach / height),
+        min(1.0, x + reach / width),
+        min(1.0, y + reach / height),
+    )
+
+
 def _unreadable(file: Path, error: Exception) -> ExamplesError:
     return ExamplesError(f"{file} can't be read as CSV in UTF-8 ({error}).")
 
@@ -245,9 +277,15 @@ def _stored(file: FieldFile) -> bytes:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
+def _file(path: Path, **known: Any) -> Example:
+    """Returns the example of a file; one that is missing is told of when it is read."""
+    size = path.stat().st_size if path.is_file() else None
+    return Example(path.read_bytes, size=size, **known)
+
+
 def _example(row: Mapping[str, str], pictures: Path, file: Path) -> Example:
-    return Example(
-        read=(pictures / row["picture"]).read_bytes,
+    return _file(
+        pictures / row["picture"],
         name=row["picture"],
         labels={name: label for name, label in row.items() if label and name not in _RESERVED},
         group=row.get("group", ""),
@@ -258,7 +296,7 @@ def _example(row: Mapping[str, str], pictures: Path, file: Path) -> Example:
     )
 
 
-def _box(row: Mapping[str, str], file: Path) -> tuple[float, float, float, float] | None:
+def _box(row: Mapping[str, str], file: Path) -> images.Crop | None:
     edges = [row.get(edge, "") for edge in ("left", "top", "right", "bottom")]
     if not any(edges):
         return None

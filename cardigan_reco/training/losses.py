@@ -157,6 +157,12 @@ def check_aspects(wanted: Iterable[str | None], aspects: Iterable[str]) -> None:
             raise EncoderError(f"Aspect {aspect!r} is unknown. Choices are: {known}.")
 
 
+def check_installed(name: str) -> None:
+    """Raises MissingExtra unless what the loss is made of is installed."""
+    if name in LABELLED:
+        _library()
+
+
 def build(
     name: str,
     columns: Sequence[Column],

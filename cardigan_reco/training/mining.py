@@ -37,8 +37,8 @@ class Mined:
     """(count, 3): query, positive, negative, as rows of the examples."""
     method: str
     """The method that was used; `random` also where another one would have collapsed."""
-    mean_distance: float
-    """Of random pairs, from 0 to 2; 0 without vectors."""
+    mean_distance: float | None
+    """Of random pairs, from 0 to 2; None without vectors."""
     skipped: int
     """Negatives passed over because they seemed to show the query itself."""
 
@@ -81,6 +81,11 @@ class Miner:
         """Number of pictures that have a mate, each the query of one triplet an epoch."""
         return len(self._queries)
 
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether it looks at where the pictures lie."""
+        return self._method != "random"
+
     def mine(self, epoch: int, vectors: NDArray[np.float32] | None = None) -> Mined:
         """Returns one triplet for each picture with a mate.
 
@@ -88,12 +93,12 @@ class Miner:
         them, and where random pairs lie nearer than COLLAPSED, negatives are random.
         """
         random = np.random.default_rng([self._seed, epoch])
-        spread = 0.0
+        spread = None
         if vectors is not None:
             one, other = random.integers(len(vectors), size=(2, 10_000))
             spread = float(np.linalg.norm(vectors[one] - vectors[other], axis=1).mean())
         positives = self._positives(random)
-        if vectors is None or self._method == "random" or spread < COLLAPSED:
+        if vectors is None or spread is None or not self.needs_vectors or spread < COLLAPSED:
             negatives, skipped, method = self._random(random), 0, "random"
         else:
             negatives, skipped = self._close(vectors, positives, random)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from .. import images
 from ..encoders import Encoder
 from ..exceptions import ImageError
 from .examples import Example, ExamplesError
@@ -28,7 +27,7 @@ def encode(
 
     def load(example: Example) -> Image.Image:
         try:
-            return images.load(example.read(), min_side=encoder.min_side)
+            return example.load(min_side=encoder.min_side)
         except (ImageError, OSError) as error:
             raise ExamplesError(f"{example.name} can't be used: {error}") from error
 

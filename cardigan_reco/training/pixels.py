@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from .. import images
 from ..exceptions import ImageError
 from . import cutouts
 from .examples import Example, ExamplesError
+
+Pixels = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 
 _BATCH = 256
 _SHOWN_TOGETHER = 128
@@ -33,13 +36,10 @@ def decode(
     Pictures are made to fit, centred; the fourth channel is 255 where there is something else than
     plain white background. At most a few hundred decoded pictures are held in memory.
 
-    Raises ExamplesError, with counts and names, when pictures are missing or can't be decoded.
+    Raises ExamplesError, with counts and names, when pictures are missing or can't be decoded, and
+    when there is no space for the array.
     """
-    shape = (len(examples), side, side, 4)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pixels: np.memmap[tuple[int, ...], np.dtype[np.uint8]] = np.lib.format.open_memmap(
-        file, mode="w+", dtype=np.uint8, shape=shape
-    )
+    pixels = _allocate(file, (len(examples), side, side, 4))
     problems: list[str] = []
     with (
         ThreadPoolExecutor(threads) as pool,
@@ -67,6 +67,23 @@ def decode(
     return pixels
 
 
+def _allocate(file: Path, shape: tuple[int, ...]) -> Pixels:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        pixels: Pixels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+        # A page for which there is no space when it is written ends the process with SIGBUS.
+        if hasattr(os, "posix_fallocate"):
+            with file.open("r+b") as made:
+                os.posix_fallocate(made.fileno(), 0, file.stat().st_size)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise ExamplesError(
+            f"The decoded pictures need {math.prod(shape) / 1e9:.1f} GB in {file.parent}: "
+            f"{error.strerror}. Free that much, choose another folder, or smaller sizes."
+        ) from error
+    return pixels
+
+
 def _collect(
     waiting: deque[tuple[int, Future[NDArray[np.uint8]]]],
     count: int,
@@ -85,9 +102,7 @@ def _collect(
 
 
 def _fit(example: Example, side: int) -> NDArray[np.uint8]:
-    image = images.load(example.read(), min_side=side)
-    if example.box is not None:
-        image = _crop(image, example.box)
+    image = example.load(min_side=side)
     factor = side / max(image.size)
     width, height = (max(1, round(length * factor)) for length in image.size)
     small = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
@@ -97,22 +112,6 @@ def _fit(example: Example, side: int) -> NDArray[np.uint8]:
     result[top : top + height, left : left + width, :3] = small
     result[top : top + height, left : left + width, 3] = 255
     return result
-
-
-def _crop(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
-    """Returns a square around the box, with a quarter of its side more, inside the picture."""
-    left, right = (box[place] * image.width for place in (0, 2))
-    top, bottom = (box[place] * image.height for place in (1, 3))
-    reach = max(right - left, bottom - top) * 0.625
-    x, y = (left + right) / 2, (top + bottom) / 2
-    return image.crop(
-        (
-            max(0, round(x - reach)),
-            max(0, round(y - reach)),
-            min(image.width, round(x + reach)),
-            min(image.height, round(y + reach)),
-        )
-    )
 
 
 def shown(pixels: NDArray[np.uint8], rows: NDArray[np.int64], size: int) -> Iterator[Tensor]:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..exceptions import CardiganError
+
 Result = TypeVar("Result")
 
 
@@ -72,10 +74,23 @@ class Processes:
         return collected
 
     def agree(self, compute: Callable[[], Result]) -> Result:
-        """Returns what `compute` returns in the process that leads, to all of them."""
-        results = [compute() if self.leads else None]
-        if self.count > 1:
+        """Returns what `compute` returns in the process that leads, to all of them.
+
+        What it raises there is raised there; the others raise CardiganError, with its message.
+        """
+        if self.count == 1:
+            return compute()
+        results: list[object] = [None, None]
+        try:
+            if self.leads:
+                results[0] = compute()
+        except Exception as error:
+            results[1] = f"{type(error).__name__}: {error}"
+            raise
+        finally:
             distributed.broadcast_object_list(results)
+        if results[1] is not None:
+            raise CardiganError(f"The process that leads ended. {results[1]}")
         return cast(Result, results[0])
 
 

@@ -111,6 +111,14 @@ class Recipe:
         """Whether the loss takes triplets rather than classes and groups."""
         return self.loss in losses.TRIPLET
 
+    def check_processes(self, count: int) -> None:
+        """Raises RecipeError unless a batch's pairs or triplets can be dealt to so many."""
+        if self.batch_size % (6 * count):
+            raise RecipeError(
+                f"batch_size is {self.batch_size}. It must divide by {6 * count}: pairs or "
+                f"triplets, dealt to {count} processes."
+            )
+
     def to_json(self) -> dict[str, object]:
         """Returns the fields in JSON's types."""
         return {

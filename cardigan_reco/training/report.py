@@ -67,7 +67,7 @@ def _points(result: Result, kind: str, name: str) -> list[Point]:
     return [
         (line["step"], line[name])  # type: ignore[misc]  # the trainer writes numbers
         for line in result.history
-        if line["kind"] == kind
+        if line["kind"] == kind and name in line
     ]
 
 

@@ -76,9 +76,11 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
         )
     run = _description(recipe, examples, learned, setting)
     devices.check(setting.device)
+    losses.check_installed(recipe.loss)
     setting.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(setting.threads)
     with processes.joined(setting.device) as group:
+        recipe.check_processes(group.count)
         device = devices.choose(setting.device)
         if device.type == "cuda" and group.count > 1:
             device = devices.choose(f"cuda:{group.local_rank}")
@@ -205,7 +207,7 @@ def _description(
 
 def _digest(examples: Sequence[Example]) -> str:
     told = [
-        [one.name, dict(one.labels), one.group, one.item, one.split, one.source, one.box]
+        [one.name, one.size, dict(one.labels), one.group, one.item, one.split, one.source, one.box]
         for one in examples
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -66,8 +66,8 @@ class PairSampler:
 
     The second half of a batch is the mates of the first. A picture without one is its own mate, or
     where classes are learned gives its place to any other: a new picture teaches more than the same
-    one again. Every row is drawn in proportion to its weight; half of the first half anywhere, half
-    within a few classes.
+    one again. Every row is drawn in proportion to its weight, a mate among the mates; half of the
+    first half anywhere, half within a few classes.
     """
 
     def __init__(
@@ -86,9 +86,12 @@ class PairSampler:
         if not weight.any():
             raise ExamplesError("No picture may be drawn: the weights of all sources are 0.")
         self._weights = weight / weight.sum()
+        self._weight_of = np.zeros(len(examples))
+        self._weight_of[self._rows] = self._weights
         groups = alone(codes([example.design for example in examples]))
         self._groups = groups
-        self._mates = together(groups[self._rows], self._rows)
+        drawn = self._rows[self._weights > 0]
+        self._mates = together(groups[drawn], drawn)
         self._sources = codes([example.source for example in examples])
         names = [example.labels.get(column, "") if column else "" for example in examples]
         self._classes = codes(names)
@@ -120,8 +123,9 @@ class PairSampler:
             return row
         elsewhere = others[self._sources[others] != self._sources[row]]
         if len(elsewhere) and random.random() < ELSEWHERE:
-            return int(random.choice(elsewhere))
-        return int(random.choice(others))
+            others = elsewhere
+        share = self._weight_of[others] / self._weight_of[others].sum()
+        return int(random.choice(others, p=share))
 
 
 def together(numbers: Rows, rows: Rows) -> dict[int, Rows]:

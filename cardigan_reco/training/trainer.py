@@ -22,7 +22,7 @@ from .examples import Example
 from .forward import Forward
 from .history import History
 from .processes import Processes
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe
 from .sampling import Rows
 from .targets import Targets
 from .validation import Figures, Validation
@@ -93,11 +93,6 @@ class Trainer:
         self._training = np.flatnonzero([example.split == "train" for example in examples])
         torch.manual_seed(recipe.seed)
         self._targets = Targets.of(examples, recipe)
-        if recipe.batch_size % (6 * self._processes.count):
-            raise RecipeError(
-                f"batch_size is {recipe.batch_size}. It must divide by {6 * self._processes.count}:"
-                f" pairs or triplets, dealt to {self._processes.count} processes."
-            )
         self._curriculum = curriculum.build(recipe, examples, triplets)
         self.steps_per_epoch = self._curriculum.steps_per_epoch
         self.steps = self.steps_per_epoch * recipe.epochs
@@ -204,15 +199,23 @@ class Trainer:
                     saved = time.monotonic()
 
     def _prepare_epoch(self) -> None:
-        encode = partial(self.encode, self._network, self._training) if self._step else None
-        mined = self._curriculum.prepare(self._epoch, encode, self._processes)
+        encode = partial(
+            self._forward.encode_together,
+            self._network,
+            self._training,
+            side=self.recipe.encoder_size,
+        )
+        mined = self._curriculum.prepare(
+            self._epoch, encode if self._step else None, self._processes
+        )
         if mined is not None:
+            told = {} if mined.mean_distance is None else {"mean_distance": mined.mean_distance}
             self._log(
                 kind="mined",
                 method=mined.method,
                 triplets=len(mined.triplets),
-                mean_distance=mined.mean_distance,
                 skipped=mined.skipped,
+                **told,
             )
 
     def _train_step(self, rows: Rows) -> float:
@@ -309,6 +312,7 @@ class Trainer:
         """Goes on from the checkpoint; returns whether there is one."""
         state = checkpoints.load(self._folder, self._run)
         if state is None:
+            self._history.resume([])
             return False
         for name, part in self._parts().items():
             part.load_state_dict(state[name])

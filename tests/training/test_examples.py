@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
+import pytest
+from PIL import Image
+
+from cardigan_reco.exceptions import ImageError
 from cardigan_reco.training import examples
 from cardigan_reco.training.examples import Example
 
@@ -38,3 +43,32 @@ def test_a_group_with_more_than_the_share_is_not_held_out() -> None:
     assert examples.hold_out(large, share=0.1, seed=0) == large
     found = examples.hold_out([*large, *some("three", 10)], share=0.1, seed=0)
     assert {one.group for one in found if one.split == "val"} == {"three"}
+
+
+def scene(*box: float) -> Example:
+    """Returns a box of a photo of 1,200 x 800 pixels, red on the left and blue on the right."""
+    picture = Image.new("RGB", (1200, 800), "red")
+    picture.paste("blue", (600, 0, 1200, 800))
+    file = BytesIO()
+    picture.save(file, "JPEG")
+    left, top, right, bottom = box
+    return Example(file.getvalue, "scene.jpg", box=(left, top, right, bottom))
+
+
+def test_a_box_is_cut_from_the_photo_with_a_quarter_more() -> None:
+    # A tenth of the width is 120 pixels: with a quarter of that more 150, square.
+    image = scene(0.2, 0.5, 0.3, 0.6).load(min_side=400)
+    assert image.size == (150, 150)
+    assert image.getpixel((75, 75)) == pytest.approx((254, 0, 0), abs=3)
+    assert scene(0.7, 0.5, 0.8, 0.6).load(min_side=32).getpixel((9, 9))[2] > 250
+    assert scene(0, 0, 0.1, 0.1).load(min_side=400).size == (135, 115)
+
+
+@pytest.mark.parametrize("min_side", [32, 64])
+def test_a_box_of_a_large_photo_is_as_sharp_as_the_whole_of_a_small_one(min_side: int) -> None:
+    assert min(scene(0.2, 0.5, 0.3, 0.6).load(min_side=min_side).size) >= 2 * min_side
+
+
+def test_a_box_of_next_to_nothing_is_no_picture() -> None:
+    with pytest.raises(ImageError, match=r"The chosen part has \d+ x \d+ pixels"):
+        scene(0.5, 0.5, 0.5005, 0.5005).load(min_side=64)

@@ -114,3 +114,66 @@ def test_a_network_takes_the_prototypes_and_gives_what_they_taught() -> None:
     assert cosines[1, 2] > 0.99
     assert cosines[0, 1] < 0.5
     assert cosines[1, 3] < 0.5
+
+
+def triplet_batch(*degrees: float) -> torch.Tensor:
+    """Returns unit vectors in a plane: queries, positives, negatives."""
+    radians = torch.deg2rad(torch.tensor(degrees, dtype=torch.float32))
+    return torch.stack([radians.cos(), radians.sin()], 1)
+
+
+NOTHING = Batch({}, torch.empty(0), torch.empty(0))
+
+
+def test_the_hinge_is_what_a_negative_lacks_of_the_margin() -> None:
+    """Chords: 1 at 60 degrees, the root of 2 at 90."""
+    far_enough = losses.HingeLoss(0.05)(triplet_batch(0, 60, 90), NOTHING)
+    assert float(far_enough) == 0
+    too_near = losses.HingeLoss(0.05)(triplet_batch(0, 90, 60), NOTHING)
+    assert float(too_near) == pytest.approx(0.05 + 2**0.5 - 1)
+    both = losses.HingeLoss(0.05)(triplet_batch(0, 0, 60, 90, 90, 60), NOTHING)
+    assert float(both) == pytest.approx((0.05 + 2**0.5 - 1) / 2)
+
+
+def test_softpn_takes_the_nearer_of_the_query_s_and_the_positive_s_negative() -> None:
+    """arXiv 1601.05030; the negative is 1 from the positive, and 3 ** .5 from the query."""
+    found = losses.SoftPN()(triplet_batch(0, 60, 120), NOTHING)
+    share = torch.softmax(torch.tensor([1.0, 1.0]), 0)
+    assert float(found) == pytest.approx(float(2 * share[0] ** 2))
+    assert float(losses.SoftPN()(triplet_batch(0, 0, 180), NOTHING)) < 0.05
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_every_loss_teaches_what_belongs_together(name: str) -> None:
+    torch.manual_seed(3)
+    labels = torch.arange(12) % 3
+    loss = build(name, Column("article", 3))
+    free = torch.randn(12, 16, requires_grad=True)
+    optimizer = torch.optim.Adam([free, *loss.parameters()], lr=0.05)
+
+    def hinge_accuracy() -> float:
+        unit = torch.nn.functional.normalize(free.detach())
+        near = unit @ unit.T
+        same = labels[:, None] == labels
+        right = [
+            near[row, one] > near[row, other]
+            for row in range(12)
+            for one in same[row].nonzero()[:, 0].tolist()
+            for other in (~same[row]).nonzero()[:, 0].tolist()
+            if one != row
+        ]
+        return float(torch.stack(right).float().mean())
+
+    assert hinge_accuracy() < 0.8
+    for step in range(150):
+        vectors = torch.nn.functional.normalize(free)
+        if name in losses.TRIPLET:
+            queries = torch.arange(12)
+            positives = (queries + (3, 6, 9)[step % 3]) % 12
+            negatives = (queries + (1, 2, 4, 5, 7, 8, 10, 11)[step % 8]) % 12
+            vectors = vectors[torch.cat([queries, positives, negatives])]
+        found = loss(vectors, Batch({"article": labels}, labels, labels))
+        optimizer.zero_grad()
+        found.backward()
+        optimizer.step()
+    assert hinge_accuracy() > 0.95

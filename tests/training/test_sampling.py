@@ -52,6 +52,21 @@ def test_where_classes_are_learned_another_picture_takes_the_place_of_a_mate() -
     assert set(mate.tolist()) == set(query.tolist()) == set(range(40))
 
 
+def test_mates_are_drawn_by_the_weights_of_their_sources() -> None:
+    examples = [
+        example(3 * group + place, group=f"{group}", source=source)
+        for group in range(20)
+        for place, source in enumerate(("shop", "home", "street"))
+    ]
+    query, mate = pairs(examples, home=3, street=0).T
+    sources = np.array([one.source for one in examples])
+    assert not set(sources[query]) & {"street"}
+    assert not set(sources[mate]) & {"street"}
+    # Half of the pairs look elsewhere, where only the other source is left.
+    of_home = sources[mate[(query != mate) & (sources[query] == "home")]]
+    assert (of_home == "shop").all()
+
+
 @pytest.mark.parametrize("column", [None, "shape"])
 def test_mates_are_of_the_query_s_group(column: str | None) -> None:
     examples = [example(number, group=f"{number // 2}") for number in range(40)]

@@ -20,6 +20,16 @@ NETWORKS = {
 }
 """Name -> dotted path of a module class that takes `trunk` and `dimensions`."""
 
+TRUNKS = {
+    "AspectNet": "gridnet",
+    "SmallNet": "shufflenet_v2_x1_0",
+    "SimNet": "vgg16",
+    "VisNet": "vgg16",
+}
+"""Name -> what it is built on, unless another trunk is named."""
+SIDES = {"SimNet": 224, "VisNet": 224}
+"""Name -> the only side of pictures, in pixels, that it takes; others take many."""
+
 REVISIONS = {"AspectNet": 2}
 """Name -> a number that is raised when the same weights come to give other vectors; or 1."""
 

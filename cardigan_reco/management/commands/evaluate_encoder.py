@@ -17,7 +17,6 @@ from django.db import router
 from numpy.typing import NDArray
 
 from cardigan_reco import collection as collections
-from cardigan_reco import images
 from cardigan_reco.duplicates import families
 from cardigan_reco.encoders import Encoder, encoders
 from cardigan_reco.encoders.torch import TorchEncoder
@@ -196,5 +195,5 @@ def _neighbours(
 
 def _tile(example: Example, prefix: str, query: Example | None = None) -> Tile:
     caption = prefix + (", ".join(example.labels.values()) or example.group or example.name)
-    image = images.load(example.read(), min_side=contact_sheet.SIDE)
+    image = example.load(min_side=contact_sheet.SIDE)
     return Tile(image, caption, None if query is None else examples.belong(query, example))

@@ -12,7 +12,7 @@ from django.db import router
 
 from cardigan_reco import collection as collections
 from cardigan_reco.duplicates import families
-from cardigan_reco.encoders import bundle
+from cardigan_reco.encoders import bundle, networks
 from cardigan_reco.exceptions import CardiganError, MissingExtra
 
 if TYPE_CHECKING:
@@ -156,11 +156,12 @@ class Command(BaseCommand):
         except ModuleNotFoundError as error:
             raise CommandError(str(MissingExtra("Training", "train"))) from error
         try:
-            given = {name: options[name] for name in _RECIPE if options[name] is not None}
-            if "sizes" in given:
-                given["sizes"] = tuple(given["sizes"])
-            elif start := _start(options):
-                given["sizes"] = bundle.read(start).preprocessing.resize[:1]
+            given = _of_start(options)
+            given |= {name: options[name] for name in _RECIPE if options[name] is not None}
+            network = given.setdefault("network", Recipe.network)
+            if network in networks.NETWORKS:
+                given.setdefault("trunk", networks.TRUNKS[network])
+                given.setdefault("sizes", networks.SIDES.get(network, Recipe.sizes))
             recipe = Recipe(
                 columns=tuple(options["column"]),
                 aspect_weights=dict(options["aspect_weight"]),
@@ -223,6 +224,20 @@ class Command(BaseCommand):
             f"{folder} holds the encoder (encoder.safetensors), its model card (encoder.md; say "
             "in it what the network is good and bad at) and the report (report.html)."
         )
+
+
+def _of_start(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the weights to start from say of themselves, by the names of the recipe."""
+    start = _start(options)
+    if start is None:
+        return {}
+    read = bundle.read(start)
+    return {
+        "network": read.network,
+        "trunk": read.trunk,
+        "dimensions": read.dimensions,
+        "sizes": read.preprocessing.resize[:1],
+    }
 
 
 def _start(options: dict[str, Any]) -> Path | None:
