@@ -800,6 +800,19 @@ class TestCommand:
         assert run("--remove", poster) == [f"{poster}: removed"]
         assert run("--remove") == [f"{poster}: not installed", f"{LABEL}: removed"]
 
+    def test_a_collection_may_be_named_by_its_purpose(self, no_triggers: None) -> None:
+        assert run("similar") == [f"{LABEL}: installed"]
+        assert run("--status", "similar") == [f"{LABEL}: installed"]
+        assert run("--remove", "similar") == [f"{LABEL}: removed"]
+        with pytest.raises(CommandError, match="Collection 'other' is not defined"):
+            run("other")
+
+    @pytest.mark.parametrize("value", ["0", "0.0001", "-1", "nan", "inf", "soon"])
+    def test_a_lock_is_waited_for_within_limits(self, value: str) -> None:
+        message = f"'{value}' is not a number of seconds from 0.001 to 86400"
+        with pytest.raises(CommandError, match=message):
+            run(f"--lock-seconds={value}", "--status")
+
     def test_a_model_that_is_gone(self, no_triggers: None) -> None:
         capture.install(Feed("testapp.gone", ProductImage, "original"), using=DB)
         with pytest.raises(CommandError, match=r"'testapp.gone' is not an embedding model"):

@@ -80,6 +80,14 @@ def test_one_collection_leaves_the_others(add_product: AddProduct) -> None:
     assert EncodingRequest.objects.count() == 1
 
 
+def test_a_collection_may_be_named_by_its_purpose(add_product: AddProduct) -> None:
+    add_product("mug", RED)
+    lines, _ = encode_images("similar")
+    assert [summary(line) for line in lines] == [
+        "testapp.ProductImageEmbedding: 1 encoded, 0 unchanged"
+    ]
+
+
 def test_an_unknown_collection_names_the_choices() -> None:
     with pytest.raises(CommandError) as caught:
         encode_images("testapp.Nothing")

@@ -439,8 +439,8 @@ class TestCommand:
             ("--floor=0", "'0' is not a number above 0 and up to 1"),
             ("--share=2", "'2' is not a number above 0 and up to 1"),
             ("--share=nan", "'nan' is not a number above 0 and up to 1"),
-            ("--timeout=soon", "'soon' is not a number of seconds up to 86400"),
-            ("--timeout=inf", "'inf' is not a number of seconds up to 86400"),
+            ("--timeout=soon", "'soon' is not a number of seconds from 0.001 to 86400"),
+            ("--timeout=inf", "'inf' is not a number of seconds from 0.001 to 86400"),
         ],
     )
     def test_options_out_of_range(self, option: str, message: str) -> None:

@@ -12,6 +12,7 @@ from cardigan_reco import capture
 from cardigan_reco import collection as collections
 from cardigan_reco.capture import Feed
 from cardigan_reco.exceptions import CaptureError
+from cardigan_reco.management.arguments import seconds
 from cardigan_reco.models import Embedding
 
 
@@ -23,14 +24,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "collection", nargs="?", help="An embedding model, such as shop.ProductImageEmbedding."
+            "collection", nargs="?", help="A purpose or a model's label; by default all of them."
         )
         action = parser.add_mutually_exclusive_group()
         action.add_argument("--remove", action="store_true", help="Remove the triggers.")
         action.add_argument("--status", action="store_true", help="Only say what is installed.")
         parser.add_argument(
             "--lock-seconds",
-            type=float,
+            type=seconds,
             default=capture.LOCK_SECONDS,
             help="How long to wait for those who write the table, while others wait behind.",
         )
@@ -40,17 +41,19 @@ class Command(BaseCommand):
         using = options["database"]
         captured = set(capture.collections_captured(using=using))
         known = {model._meta.label_lower: model for model in collections.models()}
-        label = options["collection"]
+        name = options["collection"]
         try:
-            # What has triggers can be removed although its model is gone.
-            if label and not (options["remove"] and label.lower() in captured):
-                known = {label.lower(): collections.labelled(label)}
+            if not name:
+                labels = sorted(captured | set(known))
+            elif options["remove"] and name.lower() in captured:
+                labels = [name.lower()]  # Also where its model is gone.
+            else:
+                labels = [collections.named(name)._meta.label_lower]
         except LookupError as error:
             raise CommandError(error.args[0]) from error
-        labels = [label.lower()] if label else sorted(captured | set(known))
         try:
-            for one in labels:
-                self._act(one, known.get(one), using, options)
+            for label in labels:
+                self._act(label, known.get(label), using, options)
         except CaptureError as error:
             raise CommandError(str(error)) from error
 

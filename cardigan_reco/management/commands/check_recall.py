@@ -19,6 +19,7 @@ from cardigan_reco import conf, indexes, neighbours, recall
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.filters import Filters
 from cardigan_reco.indexes import Health
+from cardigan_reco.management.arguments import seconds
 from cardigan_reco.models import Embedding
 from cardigan_reco.recall import IndexScan, Picture, Recall
 
@@ -44,16 +45,6 @@ def _up_to(most: int) -> Any:
         return int(text)
 
     return count
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.001 <= seconds <= 86_400:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds up to 86400")
-    return seconds
 
 
 class Command(BaseCommand):
@@ -95,7 +86,7 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--timeout",
-            type=_seconds,
+            type=seconds,
             default=60.0,
             help="Seconds for one comparison with all pictures; 60.",
         )

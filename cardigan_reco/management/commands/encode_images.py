@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "collection", nargs="?", help="An embedding model, such as shop.ProductImageEmbedding."
+            "collection", nargs="?", help="A purpose or a model's label; by default all of them."
         )
         parser.add_argument(
             "--stale",
@@ -60,7 +60,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             if options["collection"]:
-                models: tuple[type[Embedding], ...] = (collections.labelled(options["collection"]),)
+                models: tuple[type[Embedding], ...] = (collections.named(options["collection"]),)
             else:
                 models = collections.models_in(options["database"])
         except LookupError as error:
