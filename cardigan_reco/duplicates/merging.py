@@ -65,8 +65,8 @@ def merge(
         members = sorted({pk for pair in pairs for pk in (pair.first_pk, pair.second_pk)})
         if survivor_pk not in members:
             raise ValueError(
-                f"Listing {survivor_pk!r} is not in group {group_pk}. Choices are: "
-                f"{', '.join(members)}."
+                _("Listing %(listing)r is not in group %(group)d. Choices are: %(choices)s.")
+                % {"listing": survivor_pk, "group": group_pk, "choices": ", ".join(members)}
             )
         items = _locked_items(group, members, using)
         survivor = items.pop(survivor_pk)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import router, transaction
+from django.db import Error, router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
@@ -20,6 +21,8 @@ from .pages import FOLDER, MERGEABLE, ReportPages, note_of, person_of, shop_or_p
 
 if TYPE_CHECKING:
     from .cards import Card
+
+logger = logging.getLogger(__name__)
 
 
 class MergingPages(ReportPages):
@@ -72,10 +75,18 @@ class MergingPages(ReportPages):
                     note=note_of(request),
                     using=using,
                 )
-                logged = f"Merged listings {gone} into {survivor}."
-                decisions.log([card.group.pk], person, logged, using=using)
+                logged = _("Merged listings %(gone)s into %(survivor)s.")
+                said = logged % {"gone": gone, "survivor": survivor}
+                decisions.log([card.group.pk], person, said, using=using)
         except (CardiganError, ValidationError, ValueError) as error:
             told = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+            self.message_user(request, told, messages.ERROR)
+            return HttpResponseRedirect(card.url)
+        except Error as error:
+            extra = {"group": card.group.pk, "database": using}
+            logger.exception("Group %d could not be merged", card.group.pk, extra=extra)
+            # Of a ProtectedError, str() would show all that it protects.
+            told = _("The shop’s merge failed: %s") % str(*error.args[:1]).strip()
             self.message_user(request, told, messages.ERROR)
             return HttpResponseRedirect(card.url)
         self.message_user(request, _("The listings are merged."), messages.SUCCESS)
