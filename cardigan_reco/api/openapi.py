@@ -41,8 +41,13 @@ _ERRORS = {
         ("invalid_filter", "Filter 'max_price' can't be 'NaN'."),
         ("invalid", "limit must be a whole number from 1 to 100, got '-1'."),
     ],
+    401: [
+        ("not_authenticated", "Authentication credentials were not provided."),
+        ("authentication_failed", "Invalid username/password."),
+    ],
     403: [("permission_denied", "You do not have permission to perform this action.")],
     404: [("not_found", "Not found.")],
+    406: [("not_acceptable", "Could not satisfy the request Accept header.")],
     413: [("too_large", "The file has more than the 10485760 bytes that are allowed.")],
     415: [("unsupported_media_type", 'Unsupported media type "text/html" in request.')],
     429: [("throttled", "Request was throttled. Expected available in 12 seconds.")],
@@ -96,7 +101,7 @@ class PhotoSearchDescription(OpenApiViewExtension):
                     *numbers,
                     *_filter_parameters(names),
                 ],
-                responses={200: _matches(view), **_errors(400, 403, 413, 415, 429, 503)},
+                responses={200: _matches(view), **_errors(400, 401, 403, 406, 413, 415, 429, 503)},
             )
             def post(self, request: Any, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -114,12 +119,8 @@ class SimilarDescription(OpenApiViewExtension):
             @extend_schema(
                 summary="Similar items",
                 description="Items that look like an item, most similar first.",
-                parameters=[
-                    OpenApiParameter("id", str, OpenApiParameter.PATH, description="The item."),
-                    *_numbers(),
-                    *_filter_parameters(_filters(view)),
-                ],
-                responses={200: _matches(view), **_errors(400, 403, 404, 429, 503)},
+                parameters=[*_numbers(), *_filter_parameters(_filters(view))],
+                responses={200: _matches(view), **_errors(400, 401, 403, 404, 406, 429, 503)},
             )
             def get(self, request: Any, *args: Any, **kwargs: Any) -> Any: ...
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
-from rest_framework.generics import GenericAPIView, get_object_or_404
+from rest_framework.generics import GenericAPIView
 from rest_framework.parsers import MultiPartParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -30,8 +30,8 @@ from .throttling import ClientThrottle
 class VisualView(GenericAPIView[Any]):
     """What both endpoints share. DRF's attributes mean what they mean elsewhere.
 
-    `queryset`: what may be shown; by default the collection's candidates(). An item outside of it
-    is never in an answer.
+    `queryset`: what may be shown; by default the collection's candidates(). An item outside of it,
+    or that `filter_backends` take out of it, is never in an answer.
     """
 
     collection: ClassVar[str] = "similar"
@@ -65,11 +65,10 @@ class VisualView(GenericAPIView[Any]):
     def narrowed(self, given: Any, own: frozenset[str]) -> QuerySet[Any]:
         """Returns the queryset within the filters of a request; `own` names are no filters."""
         own |= self.other_parameters | {api_settings.URL_FORMAT_OVERRIDE or ""}
+        shown = self.filter_queryset(self.get_queryset())
         if self.filterset_class is not None:
-            return filtersets.apply(
-                self.filterset_class, self.get_queryset(), given, own, self.request
-            )
-        return Filters(self.filters).apply(self.get_queryset(), given, own)
+            return filtersets.apply(self.filterset_class, shown, given, own, self.request)
+        return Filters(self.filters).apply(shown, given, own)
 
     def answer(self, found: list[Any], asked: Asked) -> Response:
         """Returns a page of items; `found` may have one more than is shown."""
@@ -160,12 +159,9 @@ class SimilarView(VisualView):
         """Returns the item of the address. A variant that is not in the queryset isn't found: to
         serve it, override this.
         """
-        pk = self.kwargs["pk"]
-        if "\0" in pk:
-            raise Http404
-        item = get_object_or_404(self.get_queryset(), pk=pk)
-        self.check_object_permissions(self.request, item)
-        return item
+        if any("\0" in str(value) for value in self.kwargs.values()):
+            raise Http404  # PostgreSQL can't hold it.
+        return super().get_object()
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         given = request.query_params

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from pytest_django import Settings
 
 from cardigan_reco import recommendations
 from cardigan_reco import search as service
+from cardigan_reco.api import openapi
 from cardigan_reco.exceptions import Busy, EncoderError, MissingExtra
 from tests.api.conftest import Search, names
 from tests.conftest import RED, jpeg
@@ -155,6 +158,34 @@ def test_more_bytes_than_are_allowed(client: Client, search: Search, settings: S
             client.post("/visual/search/", data + bytes(size), content_type="image/jpeg"),
         ):
             assert (response.status_code, response.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "headers", "status", "code"),
+    [
+        ("GET", "/visual/search/", {}, 405, "method_not_allowed"),
+        ("POST", "/visual/search/", {"accept": "text/html"}, 406, "not_acceptable"),
+        ("POST", "/staff/search/", {}, 403, "not_authenticated"),
+        ("POST", "/basic/search/", {}, 401, "not_authenticated"),
+        ("POST", "/basic/search/", {"authorization": "Basic x"}, 401, "authentication_failed"),
+    ],
+)
+def test_what_drf_refuses_has_the_code_that_is_documented(
+    client: Client, method: str, address: str, headers: dict[str, str], status: int, code: str
+) -> None:
+    response = client.generic(method, address, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert is_documented(status, code)
+
+
+def test_described_codes_are_documented() -> None:
+    for status, examples in openapi._ERRORS.items():
+        assert [code for code, _detail in examples if not is_documented(status, code)] == []
+
+
+def is_documented(status: int, code: str) -> bool:
+    text = (Path(__file__).parents[2] / "docs/api.md").read_text()
+    return bool(re.search(rf"^\|[^|]*{status}[^|]*\|[^|]*`{code}`", text, re.MULTILINE))
 
 
 def test_without_drf_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,9 @@ def test_it_says_how_a_photo_may_be_sent() -> None:
     assert set(form["properties"]) == {"image", "crop", "limit", "page", "min_similarity"}
     parameters = [parameter["name"] for parameter in operation["parameters"]]
     assert sorted(parameters) == ["crop", "limit", "min_similarity", "page"]
-    assert set(operation["responses"]) == {"200", "400", "403", "413", "415", "429", "503"}
+    assert set(operation["responses"]) == {
+        *("200", "400", "401", "403", "406", "413", "415", "429", "503")
+    }
     examples = operation["responses"]["400"]["content"]["application/json"]["examples"]
     codes = {example["value"]["code"] for example in examples.values()}
     assert {"invalid_image", "unsupported_format", "too_many_pixels", "unknown_filter"} < codes
@@ -83,6 +85,21 @@ def test_it_knows_the_filters_and_the_serializer_of_a_shop() -> None:
     operation = written["paths"]["/filterset/search/"]["post"]
     names = {parameter["name"] for parameter in operation["parameters"]}
     assert {"title", "shelf_min", "shelf_max"} < names
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "kind"),
+    [
+        ("/visual/{id}/similar/", "id", "integer"),
+        ("/tenant/{id}/similar/", "id", "integer"),
+        ("/titled/{title}/similar/", "title", "string"),
+        ("/slugs/{slug}/similar/", "slug", "string"),
+    ],
+)
+def test_it_says_which_key_finds_an_item(path: str, name: str, kind: str) -> None:
+    parameters = description()["paths"][path]["get"]["parameters"]
+    keys = {one["name"]: one["schema"]["type"] for one in parameters if one["in"] == "path"}
+    assert keys == {name: kind}
 
 
 @pytest.mark.django_db(transaction=True)  # Each request closes its connection.

@@ -130,6 +130,10 @@ def test_filters_stand_in_the_form_or_in_the_address(
     assert names(search(address="/shop/search/", max_shelf=2, title="CU")) == ["cup"]
 
 
+def test_filter_backends_narrow_what_is_found(shop: dict[str, Product], search: Search) -> None:
+    assert names(search(address="/tenant/search/", headers={"tenant": "2"})) == ["cup"]
+
+
 def test_a_filterset_of_django_filter(shop: dict[str, Product], search: Search) -> None:
     address = "/filterset/search/"
     assert set(names(search(address=address, shelf_min=2))) == {"cup", "bowl"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from django.test import Client, RequestFactory
 from pytest_django import DjangoAssertNumQueries
@@ -10,7 +12,7 @@ from rest_framework.request import Request
 
 from cardigan_reco.api.views import SimilarView
 from tests.api.conftest import names
-from tests.conftest import GREEN, RED, AddProduct, encode_all
+from tests.conftest import GREEN, ORANGE, RED, AddProduct, encode_all
 from tests.testapp.catalogue.models import Product
 
 pytestmark = pytest.mark.django_db
@@ -56,6 +58,24 @@ def test_an_item_that_is_not_there(shop: dict[str, Product], client: Client, pk:
         response = client.get(f"/{purpose}/{pk}/similar/")
         assert response.status_code == 404
         assert response.json()["code"] == "not_found"
+
+
+def test_items_by_other_keys(shop: dict[str, Product], client: Client) -> None:
+    assert names(client.get("/slugs/mug/similar/?limit=1")) == ["cup"]
+    assert names(client.get("/titled/mug/similar/?limit=1")) == ["cup"]
+    for address in ("titled/%00", "titled/hidden", "slugs/jug", f"uuids/{uuid4()}"):
+        response = client.get(f"/{address}/similar/")
+        assert (response.status_code, response.json()["code"]) == (404, "not_found"), address
+
+
+def test_filter_backends_narrow_the_item_and_what_is_like_it(
+    shop: dict[str, Product], client: Client, add_product: AddProduct
+) -> None:
+    add_product("beaker", ORANGE, shelf=1)
+    encode_all()
+    address = f"/tenant/{shop['mug'].pk}/similar/"
+    assert names(client.get(address, headers={"tenant": "1"})) == ["beaker"]
+    assert client.get(address, headers={"tenant": "2"}).status_code == 404
 
 
 def test_an_item_that_may_not_be_shown_is_not_there(

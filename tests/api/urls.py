@@ -8,6 +8,8 @@ import django_filters
 from django.db.models import QuerySet
 from django.urls import include, path
 from rest_framework import serializers
+from rest_framework.authentication import BasicAuthentication
+from rest_framework.filters import BaseFilterBackend
 from rest_framework.permissions import IsAuthenticated
 
 from cardigan_reco.api.views import PhotoSearchView, SimilarView
@@ -62,6 +64,30 @@ class StaffSearch(PhotoSearchView):
     permission_classes = [IsAuthenticated]
 
 
+class BasicSearch(StaffSearch):
+    authentication_classes = [BasicAuthentication]
+
+
+class TenantBackend(BaseFilterBackend):
+    """The shelf of the client's own tenant."""
+
+    def filter_queryset(self, request: Any, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+        return queryset.filter(shelf=request.headers["tenant"])
+
+
+class TenantSearch(PhotoSearchView):
+    filter_backends = [TenantBackend]
+
+
+class TenantSimilar(SimilarView):
+    filter_backends = [TenantBackend]
+
+
+class TitledSimilar(SimilarView):
+    queryset = Product.objects.filter(is_public=True)
+    lookup_field = "title"
+
+
 class UnlimitedSearch(PhotoSearchView):
     throttle_classes: list[Any] = []
     filters = FILTERS
@@ -77,6 +103,12 @@ urlpatterns = [
     path("shop/search/", ShopSearch.as_view()),
     path("shop/<pk>/similar/", ShopSimilar.as_view()),
     path("filterset/search/", FilterSetSearch.as_view()),
+    path("basic/search/", BasicSearch.as_view()),
+    path("tenant/search/", TenantSearch.as_view()),
+    path("tenant/<int:pk>/similar/", TenantSimilar.as_view()),
+    path("titled/<title>/similar/", TitledSimilar.as_view()),
+    path("slugs/<slug:slug>/similar/", TitledSimilar.as_view(lookup_url_kwarg="slug")),
+    path("uuids/<uuid:pk>/similar/", SimilarView.as_view()),
     path("staff/search/", StaffSearch.as_view()),
     path("posters/search/", PhotoSearchView.as_view(collection="posters")),
     path("posters/<pk>/similar/", SimilarView.as_view(collection="posters")),
