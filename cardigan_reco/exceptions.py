@@ -56,9 +56,17 @@ class UnknownFilter(InvalidRequest):
 
 
 class InvalidFilter(InvalidRequest):
-    """A filter was given a value that it can't take."""
+    """A filter was given a value that it can't take, or too many.
+
+    `name`: the filter's, or those of several; `text`: the value, where it is one.
+    """
 
     code = "invalid_filter"
+
+    def __init__(self, message: str, name: str, text: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+        self.text = text
 
 
 class Conflict(CardiganError):

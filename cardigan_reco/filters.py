@@ -60,7 +60,7 @@ class Filters(Mapping[str, str]):
                 continue
             texts = [str(value) for value in given.getlist(name) if value != ""]
             if len(texts) > MAX_VALUES:
-                raise InvalidFilter(f"Filter {name!r} takes at most {MAX_VALUES} values.")
+                raise InvalidFilter(f"Filter {name!r} takes at most {MAX_VALUES} values.", name)
             if texts:
                 queryset = self._narrow(queryset, name, texts)
         return queryset
@@ -77,7 +77,8 @@ class Filters(Mapping[str, str]):
                     # Some values are too much for a lookup alone: a year of 20,000.
                     _compile(queryset.filter(wanted))
             except (ValidationError, ValueError, OverflowError) as error:
-                raise InvalidFilter(f"Filter {name!r} can't be {_short(text)}.") from error
+                message = f"Filter {name!r} can't be {_short(text)}."
+                raise InvalidFilter(message, name, text) from error
         if path.is_exact:
             wanted = Q((f"{path.lookup}__in", values))
         if not path.is_multiple:

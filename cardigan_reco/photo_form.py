@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.http import QueryDict
 
@@ -50,15 +50,18 @@ class Choices:
     name: str
     """One of the view's filters."""
     label: str
-    options: Sequence[tuple[str, str]] = ()
-    """Values and their labels."""
+    options: Sequence[tuple[object, str]] = ()
+    """Values, such as primary keys, and their labels."""
     kind: str = "text"
     """Without options: what HTML calls the field's type, such as "number"."""
     chosen: str = ""
 
     def asked(self, form: QueryDict) -> Choices:
-        """Returns the same filter with the value that the form has chosen."""
-        return Choices(self.name, self.label, self.options, self.kind, form.get(self.name, ""))
+        """Returns the same filter with the value that the form has chosen, and all values as text,
+        since a form has nothing else.
+        """
+        options = [(str(value), label) for value, label in self.options]
+        return replace(self, options=options, chosen=form.get(self.name, ""))
 
 
 def crop(text: str) -> Crop | None:

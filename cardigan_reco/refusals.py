@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from django.core.exceptions import TooManyFilesSent
 from django.http.multipartparser import MultiPartParserError
+from django.template.defaultfilters import filesizeformat
+from django.utils.text import Truncator
 from django.utils.translation import gettext, ngettext
 
 from . import conf
@@ -73,9 +75,9 @@ def of(error: Exception) -> Refusal:
         )
         return Refusal(429, text % {"seconds": seconds}, seconds)
     if isinstance(error, ImageTooLarge):
-        megabytes = conf.current().max_image_bytes // 1024**2
-        text = gettext("The file is larger than %(megabytes)s MB. Please choose a smaller photo.")
-        return Refusal(413, text % {"megabytes": megabytes})
+        size = filesizeformat(conf.current().max_image_bytes)
+        text = gettext("The file is larger than %(size)s. Please choose a smaller photo.")
+        return Refusal(413, text % {"size": size})
     return Refusal(400, _bad(error))
 
 
@@ -83,7 +85,12 @@ def _bad(error: Exception) -> str:
     if isinstance(error, NoPhoto):
         return gettext("Please choose a photo first.")
     if isinstance(error, InvalidFilter):
-        return gettext("A filter has a value that it can’t take. Please check the filters.")
+        text = (
+            gettext("The filter “%(filter)s” can’t be “%(value)s”. Please check the filters.")
+            if error.text
+            else gettext("The filter “%(filter)s” has too many values. Please choose fewer.")
+        )
+        return text % {"filter": error.name, "value": Truncator(error.text).chars(50)}
     if isinstance(error, UnsupportedFormat):
         return gettext(
             "This file isn’t a photo that can be read here. Please choose a JPEG, PNG or WebP."

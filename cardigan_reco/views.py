@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect, requires_csr
 
 from . import collection as collections
 from . import conf, photo_form, photos, refusals, request_ids, search, uploads
-from .exceptions import CardiganError, EncoderError, InvalidRequest, MissingExtra
+from .exceptions import CardiganError, EncoderError, InvalidFilter, InvalidRequest, MissingExtra
 from .filters import Filters
 from .images import Crop, Readable
 from .photo_form import Choices, Sample
@@ -154,6 +154,10 @@ class PhotoSearchView(View):
                 crop=crop(),
                 collection=self.collection,
             )
+        except InvalidFilter as error:
+            labels = {choices.name: choices.label for choices in self.filter_choices()}
+            name = labels.get(error.name, error.name)  # As the shopper reads it in the form.
+            return _refused(InvalidFilter(str(error), name, error.text))
         except refusals.EXPECTED as error:
             return _refused(error)
         except DataError:  # A filter of the shop's own let through what PostgreSQL can't take.

@@ -40,15 +40,15 @@ class ShopPage(PhotoSearchView):
 
     def filter_choices(self) -> list[Choices]:
         return [
-            Choices("shelf", "Shelf", [("1", "First"), ("2", "Second")]),
-            Choices("lowest", "Lowest", kind="number"),
+            Choices("shelf", "Shelf", [(1, "First"), (2, "Second"), (3000, "Far")]),
+            Choices("lowest", "Lowest <shelf>", kind="number"),
         ]
 
     def samples(self) -> list[Sample]:
         picture = encoded(halves(), "PNG")
         return [
             Sample("left", "/l.png", "<b>Left</b>", lambda: picture, 64, 48, (0, 0, 0.45, 1)),
-            Sample("all", "/a.png", "All of it", lambda: picture, 64, 48),
+            Sample("all", "/a.png", "All of it", lambda: picture, 1600, 1200),
         ]
 
 
@@ -182,6 +182,14 @@ def test_nothing_like_it(client: Client) -> None:
     assert "taking a filter away" in answer.content.decode()
 
 
+def test_numbers_are_grouped_for_people_alone(client: Client, settings: Settings) -> None:
+    settings.USE_THOUSAND_SEPARATOR = True
+    page = submit(client, jpeg(RED), shelf="3000").content.decode()
+    assert 'data-bytes="10485760"' in page
+    assert 'width="1600" height="1200"' in page
+    assert '<option value="3000" selected>Far</option>' in page
+
+
 def test_more_of_it(client: Client) -> None:
     first = post(client, jpeg(RED), "/pairs/")
     second = post(client, jpeg(RED), "/pairs/", page="2")
@@ -217,7 +225,7 @@ def test_addresses_that_mean_nothing_show_the_page(client: Client, address: str)
 def test_a_sample_with_a_bad_filter(client: Client) -> None:
     answer = client.get("/photo/?sample=all&lowest=x")
     assert answer.status_code == 400
-    assert message(answer).startswith("A filter has a value")
+    assert "can’t be “x”" in message(answer)
 
 
 REFUSED = {
@@ -229,7 +237,7 @@ REFUSED = {
     "truncated": (jpeg()[:300], {}, 400, "This photo can’t be used"),
     "tiny": (jpeg(side=4), {}, 400, "This photo can’t be used"),
     "long": (png((8, 400), depth=8, colour=0), {}, 400, "The photo is too large, or much longer"),
-    "large": (jpeg() + bytes(20_000), {}, 413, "The file is larger than"),
+    "large": (jpeg() + bytes(20_000), {}, 413, "The file is larger than 14.6\xa0KB."),
     "small part": (jpeg(), {"crop": "0,0,0.01,1"}, 400, "the chosen part is too small"),
     "bad crop": (jpeg(), {"crop": "0.5,0,0.2,1"}, 400, "The form couldn’t be understood"),
     "no crop": (jpeg(), {"crop": "nan,0,1,1"}, 400, "The form couldn’t be understood"),
@@ -238,7 +246,18 @@ REFUSED = {
     "far page": (jpeg(), {"page": "6"}, 400, "The form couldn’t be understood"),
     "page of letters": (jpeg(), {"page": "x" * 5000}, 400, "The form couldn’t be understood"),
     "unknown filter": (jpeg(), {"id__in": "1"}, 400, "The form couldn’t be understood"),
-    "bad filter": (jpeg(), {"lowest": "x"}, 400, "A filter has a value that it can’t take"),
+    "bad filter": (
+        jpeg(),
+        {"lowest": "<b>" + "x" * 90},
+        400,
+        f"The filter “Lowest &lt;shelf&gt;” can’t be “&lt;b&gt;{'x' * 46}…”.",
+    ),
+    "many values": (
+        jpeg(),
+        {"shelf": ["1"] * 21},
+        400,
+        "The filter “Shelf” has too many values.",
+    ),
     "many fields": (jpeg(), {"shelf": ["1"] * 99}, 400, "The form couldn’t be understood"),
 }
 

@@ -39,6 +39,7 @@ def apply(
     check_names(given, names(filterset), ignoring)
     if not filterset.is_valid():
         wrong = ", ".join(filterset.errors)
-        raise InvalidFilter(f"These filters have a value that they can't take: {wrong}.")
+        message = f"These filters have a value that they can't take: {wrong}."
+        raise InvalidFilter(message, wrong)
     narrowed: QuerySet[Any] = filterset.qs
     return narrowed
