@@ -304,6 +304,17 @@ class TestPage:
         assert (found.new_better, found.votes, found.voters) == (6, 6, 1)
         assert not ComparisonVote.objects.exclude(voter="admin").exists()
 
+    def test_a_vote_on_an_item_whose_key_is_written_in_groups(
+        self, admin_client: Client, add_product: AddProduct, settings: Settings
+    ) -> None:
+        settings.USE_THOUSAND_SEPARATOR = True
+        Product.objects.create(pk=12_345, title="red")
+        add_image(Product.objects.get(pk=12_345), RED)
+        add_product("green", GREEN)
+        encode_all()
+        vote(admin_client, f"{PAGE}?item=12345", "left")
+        assert ComparisonVote.objects.get().item_pk == "12345"
+
     def test_an_answer_is_seen_again_and_replaced(
         self, admin_client: Client, shop: list[Product], versions: tuple[str, str]
     ) -> None:

@@ -13,6 +13,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.http import QueryDict
 from django.test import Client, override_settings
+from django.urls import reverse
 from PIL import Image
 
 from example_shop import folders, street_photos
@@ -236,6 +237,23 @@ def test_home_has_a_picture_and_a_count_of_each_category(client: Client) -> None
     assert 'name="q"' in page
     assert 'href="/photo/"' in page
     assert 'action="/photo/"' in page
+
+
+@override_settings(USE_THOUSAND_SEPARATOR=True)
+def test_numbers_are_grouped_for_people_alone(client: Client) -> None:
+    mug = add("Mug")
+    ProductImage.objects.update(width=1600, height=1200)
+    Product.objects.update(price=4000)
+    filtered = "/products/?min=1000&max=9000"
+    look_alikes = reverse("look-alikes", args=[mug.images.get().pk])
+    for address in ("/", filtered, mug.get_absolute_url(), look_alikes):
+        page = client.get(address).content.decode()
+        assert 'width="1600" height="1200"' in page, address
+        assert not re.search(r'"\d+,\d+"', page), address
+    listed = client.get(filtered).content.decode()
+    assert 'value="1000"' in listed
+    assert 'value="9000"' in listed
+    assert "€4,000.00" in listed
 
 
 def test_a_product_tells_its_facts_and_its_stock(client: Client) -> None:
