@@ -19,8 +19,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from pytest_django import Settings
 
-from cardigan_reco import recommendations
+from cardigan_reco import queue, recommendations
 from cardigan_reco.models import EncoderVersion, EncodingRequest
+from tests import translations
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, add_image, encode_all, jpeg
 from tests.testapp.catalogue.models import Product, ProductImage
 from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
@@ -207,6 +208,24 @@ class TestTryAgain:
         assert entry.object_id == str(request.pk)
         assert entry.action_flag == CHANGE
         assert entry.change_message == "Sent back to be encoded."
+
+    def test_names_and_the_log_are_in_the_sites_language(
+        self, admin_client: Client, add_product: AddProduct, settings: Settings, tmp_path: Path
+    ) -> None:
+        texts = {
+            "Visual recommendations": "Empfehlungen",
+            "Marked to be encoded again.": "Vorgemerkt.",
+            "Sent back to be encoded.": "Zurückgeschickt.",
+        }
+        translations.speak(settings, tmp_path, texts)
+        encoded, failed = add_product("mug", RED, GREEN).images.all()
+        encode_all()
+        act(admin_client, EMBEDDINGS, "encode_again", encoded)
+        queue.mark(ProductImageEmbedding, [failed.pk], using="default")
+        act(admin_client, QUEUE, "try_again", fail(failed))
+        told = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
+        assert list(told) == ["Vorgemerkt.", "Zurückgeschickt."]
+        assert "Empfehlungen" in read(admin_client.get(reverse("admin:index")))
 
     def test_leaves_what_waits_or_is_being_encoded_alone(
         self, admin_client: Client, add_product: AddProduct

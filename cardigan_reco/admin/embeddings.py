@@ -10,8 +10,8 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from cardigan_reco import doorbell, queue
 from cardigan_reco.models import Embedding
@@ -84,7 +84,7 @@ class EmbeddingAdmin(ReadOnlyAdmin):
         with transaction.atomic(using=using):
             queue.mark(self.model, [row.pk for row in rows], using=using)
             LogEntry.objects.log_actions(
-                str(request.user.pk), rows, CHANGE, "Marked to be encoded again."
+                str(request.user.pk), rows, CHANGE, gettext("Marked to be encoded again.")
             )
             transaction.on_commit(partial(doorbell.ring, using), using=using, robust=True)
         message = ngettext(

@@ -14,8 +14,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator, capfirst
 from django.utils.timesince import timesince
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from cardigan_reco import collection, conf, doorbell, overview, queue
 from cardigan_reco.exceptions import CardiganError
@@ -113,7 +113,7 @@ class EncodingRequestAdmin(ReadOnlyAdmin):
             retried = list(given_up.select_for_update())
             queue.retry(given_up)
             LogEntry.objects.log_actions(
-                str(request.user.pk), retried, CHANGE, "Sent back to be encoded."
+                str(request.user.pk), retried, CHANGE, gettext("Sent back to be encoded.")
             )
             transaction.on_commit(partial(doorbell.ring, using), using=using, robust=True)
         if not retried:

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from cardigan_reco.admin.duplicates import differences, export
 from cardigan_reco.admin.duplicates.cards import percent
 from cardigan_reco.duplicates.listings import Listings
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, SharedPicture
+from tests import translations
 from tests.conftest import GREEN, ORANGE, RED, AddProduct, encode_all
 from tests.duplicates.rows import COLLECTION, group_of, pair
 from tests.test_admin import SCRIPT, queries, read, staff
@@ -384,6 +386,44 @@ class TestVerdicts:
         assert len(cards) == 3
         assert f'data-replaced="{group.pk} "' in fragment
 
+    def test_keys_are_written_for_programs(
+        self, admin_client: Client, add_product: AddProduct, settings: Settings
+    ) -> None:
+        settings.USE_THOUSAND_SEPARATOR = True
+        a, b, c = (add_product(name, RED) for name in "abc")
+        group_of(pair(a, b), pair(a, c), made := pair(b, c))
+        DuplicatePair.objects.filter(pk=made.pk).update(id=12345)
+        DuplicatePair.objects.update(group=12345)
+        DuplicateGroup.objects.update(id=12345, version=2000)
+        assert shown(admin_client) == [12345]
+        page = admin_client.get(REPORT).content.decode()
+        assert 'value="confirm:12345:2000"' in page
+        verdict = re.search(r'value="(confirm:\S+:12345)"', page)
+        assert verdict
+        answer = judge(admin_client, verdict[1], fragment="1")
+        assert 'data-replaced="12345 "' in answer.content.decode()
+        assert DuplicatePair.objects.get(pk=12345).state == "confirmed"
+
+    def test_the_log_is_in_the_sites_language(
+        self, admin_client: Client, group: DuplicateGroup, settings: Settings, tmp_path: Path
+    ) -> None:
+        texts = [
+            "Confirmed pairs of listings.",
+            "Reopened pairs of listings.",
+            "Dismissed pairs of listings.",
+            "Reopened pairs of listings.",
+            "Chose listing %s to stay.",
+            "Took back which listing is to stay.",
+        ]
+        translations.speak(settings, tmp_path, {text: f"Auf Deutsch: {text}" for text in texts})
+        survivor = DuplicatePair.objects.get().first_pk
+        verdicts = ["confirm", "reopen", "dismiss", "reopen", "survivor", "survivor"]
+        for version, verdict in enumerate(verdicts, start=1):
+            listing = {5: f":{survivor}", 6: ":"}.get(version, "")
+            judge(admin_client, f"{verdict}:{group.pk}:{version}{listing}")
+        told = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
+        assert list(told) == [f"Auf Deutsch: {text}".replace("%s", survivor) for text in texts]
+
     def test_a_conflict_is_told(self, admin_client: Client, group: DuplicateGroup) -> None:
         judge(staff("view_duplicategroup", "change_duplicategroup"), f"confirm:{group.pk}:1")
         answer = judge(admin_client, f"dismiss:{group.pk}:1")
@@ -589,6 +629,18 @@ class TestMerging:
             f"Merged listings {mugs[0].pk} into {mugs[1].pk}."
         )
         assert "there is nothing to merge" in read(admin_client.get(url))
+
+    def test_the_version_is_written_for_programs(
+        self,
+        admin_client: Client,
+        group: DuplicateGroup,
+        mugs: tuple[Product, Product],
+        settings: Settings,
+    ) -> None:
+        settings.USE_THOUSAND_SEPARATOR = True
+        DuplicateGroup.objects.update(version=2000)
+        answer = admin_client.get(f"{page_of(group, 'merge')}?survivor={mugs[1].pk}")
+        assert 'name="version" value="2000"' in answer.content.decode()
 
     def test_a_conflict_is_told_and_nothing_is_done(
         self, admin_client: Client, group: DuplicateGroup, mugs: tuple[Product, Product]

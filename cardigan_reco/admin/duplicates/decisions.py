@@ -111,10 +111,10 @@ class Decision(NamedTuple):
         verdicts.choose_survivor(self.group, self.listing, version=self.version, using=using)
         if self.listing:
             message = _("The chosen listing is to stay.")
-            logged = f"Chose listing {self.listing} to stay."
+            logged = _("Chose listing %s to stay.") % self.listing
         else:
             message = _("No listing is chosen to stay any more.")
-            logged = "Took back which listing is to stay."
+            logged = _("Took back which listing is to stay.")
         log([self.group], person, logged, using=using)
         return Outcome(message, [self.group], [self.group])
 
@@ -159,11 +159,14 @@ def _outcome(verb: str, verdict: Verdict, person: Person, using: str) -> Outcome
             ngettext, "Undone: %d pair is open again.", "Undone: %d pairs are open again."
         ),
     }[verb](count)
-    done = {"confirm": "Confirmed", "dismiss": "Dismissed"}.get(verb, "Reopened")
+    logged = {
+        "confirm": _("Confirmed pairs of listings."),
+        "dismiss": _("Dismissed pairs of listings."),
+    }.get(verb, _("Reopened pairs of listings."))
     there = DuplicateGroup.objects.using(using).filter(pk__in=verdict.judged)
     changed = list(there.values_list("pk", flat=True)) or verdict.groups
     if changed:
-        log(changed, person, f"{done} pairs of listings.", using=using)
+        log(changed, person, logged, using=using)
     can_be_undone = verb in ("confirm", "dismiss") and count
     return Outcome(
         told % count,
