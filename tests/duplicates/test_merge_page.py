@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pytest_django import Settings
 
 from cardigan_reco.duplicates.listings import Listings
 from cardigan_reco.models import DuplicateGroup
+from tests import translations
 from tests.conftest import RED, AddProduct
 from tests.duplicates.rows import group_of, pair
 from tests.test_admin import read
@@ -23,19 +25,24 @@ from tests.testapp.catalogue.models import Product
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("silent_doorbell")]
 
 
-class Clashing(Listings):
+class Merging(Listings):
+    def merge_listings(self, survivor: Any, duplicates: Any) -> None:
+        Product.objects.filter(pk__in=[one.pk for one in duplicates]).update(is_public=False)
+
+
+class Clashing(Merging):
     """Is refused by the database when half of the work is done."""
 
     def merge_listings(self, survivor: Any, duplicates: Any) -> None:
-        Product.objects.filter(pk__in=[one.pk for one in duplicates]).update(is_public=False)
+        super().merge_listings(survivor, duplicates)
         Product.objects.create(pk=survivor.pk, title="twice")
 
 
-class Protected(Listings):
+class Protected(Merging):
     """Is refused by Django, as by a foreign key with on_delete=PROTECT."""
 
     def merge_listings(self, survivor: Any, duplicates: Any) -> None:
-        Product.objects.filter(pk__in=[one.pk for one in duplicates]).update(is_public=False)
+        super().merge_listings(survivor, duplicates)
         raise ProtectedError("Orders keep it.", {survivor})
 
 
@@ -82,6 +89,31 @@ def test_what_the_database_refuses_is_told_and_logged_and_nothing_is_merged(
     )
     assert record.exc_info
     assert reason.strip() in str(record.exc_info[1])
+
+
+def test_what_it_says_is_in_the_sites_language(
+    admin_client: Client,
+    group: DuplicateGroup,
+    mugs: tuple[Product, Product],
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    texts = {
+        "Listing %(listing)r is not in group %(group)d. Choices are: %(choices)s.": (
+            "Gruppe %(group)d hat %(choices)s und nicht %(listing)r."
+        ),
+        "The shop’s merge failed: %s": "Vom Shop: %s",
+        "Merged listings %(gone)s into %(survivor)s.": "%(survivor)s nahm %(gone)s auf.",
+    }
+    translations.speak(settings, tmp_path, texts)
+    first, second = (mug.pk for mug in mugs)
+    use(settings, Protected)
+    expected = f"Gruppe {group.pk} hat {first}, {second} und nicht &#x27;x&#x27;."
+    assert expected in read(merge(admin_client, group, "x"))
+    assert "Vom Shop: Orders keep it. " in read(merge(admin_client, group, first))
+    use(settings, Merging)
+    merge(admin_client, group, first)
+    assert LogEntry.objects.get().change_message == f"{first} nahm {second} auf."
 
 
 def use(settings: Settings, listings: type[Listings]) -> None:
