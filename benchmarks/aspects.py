@@ -171,7 +171,7 @@ def line(
 ) -> None:
     values: dict[str, float] = {}
     for trial, own in zip(found, vectors, strict=False):
-        values.update(trials.measure(trial, own))
+        values = trials.measure(trial, own) | values  # Both have a hinge; fashion's, the first.
     if categories is not None:
         values["shops"] = metrics.agreement(metrics.neighbours(vectors[-1], count=5), categories)
     told = ":".join(f"{weight:g}" for weight in weights)

@@ -41,11 +41,11 @@ from django.conf import settings
 
 settings.configure()
 import copy_pairs
-import edits
 
 from cardigan_reco import copies
 from cardigan_reco.copies import Descriptor
 from cardigan_reco.encoders.torchvision_shim import import_torchvision
+from cardigan_reco.training import edits, metrics
 
 PROCESSES = 2
 PRECISION = 0.99
@@ -298,7 +298,9 @@ def report(task: Task, answers: Sequence[Answer], rows: dict[str, copy_pairs.Row
             figures = []
             for used in (copied[first], np.ones(len(first), bool)):
                 used = used & (with_doubles | ~doubles)
-                figures += measured(true[used], answer.scores[used], int(copied.sum()))
+                figures += metrics.precision_and_recall(
+                    true[used], answer.scores[used], int(copied.sum()), precision=PRECISION
+                )
             print(f"{answer.name:40}" + "{:>8.3f}{:>8.3f}{:>10.3f}{:>8.3f}".format(*figures))
     first = answers[0]
     true = is_true(task, first.pairs)
@@ -324,17 +326,6 @@ def shared_photos(pks: Sequence[str], rows: dict[str, copy_pairs.Row]) -> NDArra
 def is_true(task: Task, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
     true: NDArray[np.bool_] = np.array(task.truth)[pairs[:, 0]] == pairs[:, 1]
     return true
-
-
-def measured(true: NDArray[np.bool_], scores: Floats, total: int) -> list[float]:
-    """Returns the average precision and the recall at PRECISION, equal scores ranked as one."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
-    hits = np.cumsum(true[order])[ends]
-    precision, recall = hits / (ends + 1), hits / total
-    average = float((np.diff(recall, prepend=0) * precision).sum())
-    enough = recall[precision >= PRECISION]
-    return [average, float(enough.max()) if enough.size else 0.0]
 
 
 def draw(

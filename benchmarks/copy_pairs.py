@@ -12,7 +12,6 @@ from itertools import combinations
 from pathlib import Path
 from zipfile import ZipFile
 
-import edits
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,6 +19,7 @@ from PIL import Image
 from cardigan_reco import copies
 from cardigan_reco.copies import Descriptor
 from cardigan_reco.encoders.torch import TorchEncoder
+from cardigan_reco.training import edits
 
 Row = dict[str, str]
 Pictures = dict[str, Image.Image]

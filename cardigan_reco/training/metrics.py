@@ -6,6 +6,7 @@ Neighbours are those of largest inner product; a picture is never its own neighb
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +111,23 @@ def _mates(labels: Labels, candidate_labels: Labels | None) -> NDArray[np.int64]
     among = labels if candidate_labels is None else candidate_labels
     sizes = np.bincount(among[among >= 0], minlength=int(labels.max(initial=0)) + 1)
     return np.asarray(sizes[labels] - (candidate_labels is None), np.int64)
+
+
+def precision_and_recall(
+    right: NDArray[np.bool_], scores: NDArray[np.floating[Any]], total: int, *, precision: float
+) -> tuple[float, float]:
+    """Returns the average precision of scored pairs, and their recall at a precision.
+
+    `right`: (pairs,), whether each belongs together; `total`: how many do, those not scored
+    included. Pairs of equal score are ranked as one. The recall is the highest one at which so many
+    of the pairs above are right; 0 where none is.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
+    hits = np.cumsum(right[order])[ends]
+    precisions, recalls = hits / (ends + 1), hits / total
+    average = float((np.diff(recalls, prepend=0) * precisions).sum())
+    return average, float(recalls[precisions >= precision].max(initial=0))
 
 
 def hinge_accuracy(vectors: Vectors, triplets: NDArray[np.int64]) -> float:

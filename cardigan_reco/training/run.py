@@ -90,13 +90,15 @@ def train(recipe: Recipe, data: Sequence[Example] | Triplets, setting: Setting) 
                 "The processes read different data. Let nothing change them meanwhile, or learn "
                 "from a CSV."
             )
-        checkpoints.load(setting.folder, run)  # Another run's is refused before all is decoded.
+        # Another run's is refused before all is decoded.
+        state = checkpoints.load(setting.folder, run)
+        first_step = 0 if state is None else state["step"] + 1
         network = _network(recipe, setting)
         aspects = getattr(network, "aspects", {})
         losses.check_aspects([aspect for _, aspect, _ in recipe.columns], aspects)
         _try(network, recipe)
         writes = setting.tensorboard and group.leads
-        on_scalars = scalars.writer(setting.folder) if writes else None
+        on_scalars = scalars.writer(setting.folder, first_step=first_step) if writes else None
         pictures = group.agree(lambda: _decode(examples, recipe, setting))
         trainer = Trainer(
             recipe,

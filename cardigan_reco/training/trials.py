@@ -13,16 +13,21 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from . import edits, metrics
 from . import examples as examples_module
-from . import metrics
 from .examples import Example, ExamplesError
 from .sampling import codes
 
 NEIGHBOURS = 10
+NEAREST = 100
+"""Pictures that are ranked for a copy."""
+PRECISION = 0.99
+"""Share of the pairs that must be right, where the recall of copies is measured."""
 GALLERY = "gallery"
 """The split of pictures that queries are looked for among, rather than being queries."""
 _FASHION = {"id", "colour_group", "photo_group", "article_type", "base_colour"}
 _STREET = {"file", "kind", "sku"}
+_COARSE = "coarse_name"
 _JOINED = "article_type + base_colour"
 _SHOWN = 3
 
@@ -46,7 +51,7 @@ def from_csv(file: Path, pictures: Path, *, split: str = "val") -> Trial:
     """Returns the trial in a CSV, whose columns say which kind it is.
 
     `id,colour_group,photo_group,article_type,base_colour`: same design, attributes, hinge.
-    `file,kind,sku`: from pictures of other kinds to those of the kind iconic.
+    `file,kind,sku[,coarse_name]`: from pictures of other kinds to those of the kind iconic, hinge.
     `query,positive,negative`: hinge accuracy of these triplets.
     `picture[,group][,item][,split]` and columns of classes: recall, hinge, agreement.
 
@@ -88,21 +93,52 @@ def measure(trial: Trial, vectors: NDArray[np.float32]) -> dict[str, float]:
     gallery = np.array([example.split == GALLERY for example in trial.examples])
     items = codes([example.design for example in trial.examples])
     if gallery.any():
-        values = _to_gallery(vectors, items, gallery)
+        classes = codes([next(iter(example.labels.values()), "") for example in trial.examples])
+        values = _to_gallery(vectors, items, gallery, classes)
     else:
         values = _among_themselves(vectors, items, trial)
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
+def copied(trial: Trial, *, seed: int) -> list[Example]:
+    """Returns an edited copy of each of a trial's pictures."""
+
+    def copy(example: Example) -> bytes:
+        return edits.copy(example.load(min_side=None), f"{seed} {example.name}")
+
+    return [
+        replace(example, read=partial(copy, example), box=None, size=None)
+        for example in trial.examples
+    ]
+
+
+def measure_copies(vectors: NDArray[np.float32], copies: NDArray[np.float32]) -> dict[str, float]:
+    """Returns how well an encoder knows a copy's original, among all pairs of a copy and a picture.
+
+    `vectors`, `copies`: (examples, dimensions), of length 1, in the order of `copied()`. Of each
+    copy the nearest NEAREST pictures are ranked.
+    """
+    near = metrics.neighbours(copies, vectors, count=NEAREST)
+    scores = np.take_along_axis(copies @ vectors.T, near, axis=1)
+    right = near == np.arange(len(copies))[:, None]
+    average, recall = metrics.precision_and_recall(
+        right.ravel(), scores.ravel(), len(copies), precision=PRECISION
+    )
+    return {"copies AP": average, f"copies, recall at {PRECISION:.0%}": recall}
+
+
 def _to_gallery(
-    vectors: NDArray[np.float32], items: NDArray[np.int64], gallery: NDArray[np.bool_]
+    vectors: NDArray[np.float32],
+    items: NDArray[np.int64],
+    gallery: NDArray[np.bool_],
+    classes: NDArray[np.int64],
 ) -> dict[str, float]:
     queries, candidates = vectors[~gallery], vectors[gallery]
     found = metrics.neighbours(queries, candidates, count=NEIGHBOURS)
     labels, among = items[~gallery], items[gallery]
     values = {f"to gallery R@{at}": metrics.recall(found, labels, among, at=at) for at in (1, 5)}
     values["to gallery mAP"] = metrics.mean_average_precision(queries, labels, candidates, among)
-    return values
+    return values | _hinge(vectors, items, classes)
 
 
 def _among_themselves(
@@ -118,15 +154,26 @@ def _among_themselves(
     for column, numbers in labels.items():
         values[f"{column} @{NEIGHBOURS}"] = metrics.agreement(found, numbers)
     mates = groups if trial.mates is None else codes(trial.mates)
-    if labels:
-        hard = metrics.triplets(mates, next(iter(labels.values())))
-        values["hinge accuracy, hard"] = metrics.hinge_accuracy(vectors, hard)
-    values["hinge accuracy, easy"] = metrics.hinge_accuracy(vectors, metrics.triplets(mates))
-    return values
+    return values | _hinge(vectors, mates, next(iter(labels.values()), None))
+
+
+def _hinge(
+    vectors: NDArray[np.float32], mates: NDArray[np.int64], classes: NDArray[np.int64] | None
+) -> dict[str, float]:
+    """Returns the hinge accuracies, hard where classes are known."""
+    drawn = {"hinge accuracy, easy": metrics.triplets(mates)}
+    if classes is not None:
+        drawn = {"hinge accuracy, hard": metrics.triplets(mates, classes), **drawn}
+    return {name: metrics.hinge_accuracy(vectors, triplets) for name, triplets in drawn.items()}
 
 
 def _fashion(file: Path, split: str) -> Trial:
-    rows = [row for row in _rows(file) if row.get("split", split) == split]
+    rows = [
+        row
+        for row in _rows(file)
+        # What isn't large is a thumbnail in a file of its own, for training alone.
+        if row.get("split", split) == split and row.get("large") != "0"
+    ]
     examples = [
         _example(
             f"{row['id']}.jpg",
@@ -145,17 +192,21 @@ def _fashion(file: Path, split: str) -> Trial:
         if row["photo_group"] and row["colour_group"]
     }
     mates = [
-        row["colour_group"] or colours.get(row["photo_group"]) or row["photo_group"] for row in rows
+        row["colour_group"]
+        or colours.get(row["photo_group"])
+        or (row["photo_group"] and f"photo {row['photo_group']}")
+        for row in rows
     ]
     return Trial(file.stem, examples, ("article_type", _JOINED), mates)
 
 
 def _street(file: Path, split: str) -> Iterator[Example]:
     for row in _rows(file):
+        labels = {name: row[name] for name in (_COARSE,) if row.get(name)}
         if row["kind"] == "iconic":
-            yield _example(row["file"], {}, row["sku"], GALLERY)
+            yield _example(row["file"], labels, row["sku"], GALLERY)
         elif row.get("split", split) == split:
-            yield _example(row["file"], {}, row["sku"], split)
+            yield _example(row["file"], labels, row["sku"], split)
 
 
 def _example(name: str, labels: Mapping[str, str], group: str, split: str) -> Example:

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from PIL import Image
 
 from cardigan_reco.duplicates import families
 from cardigan_reco.encoders import bundle
 from cardigan_reco.models import DuplicateState
+from cardigan_reco.training import trials
 from cardigan_reco.training.examples import from_collection
 from tests.conftest import BLUE, GREEN, RED, AddProduct
 from tests.duplicates.rows import pair
@@ -26,6 +28,9 @@ from tests.training import shapes
 
 ROOT = Path(__file__).parent.parent.parent
 SHARED = ROOT.parent / "shared" / "data"
+
+
+SIMILAR = {"collection": "similar"}
 
 
 @pytest.fixture(scope="module")
@@ -197,13 +202,23 @@ def test_street_to_shop_from_a_zip_beside_the_csv(tmp_path):
                 shapes.draw(shape, colour, number).save(picture, "PNG")
                 archive.writestr(f"{shape}/{number}.png", picture.getvalue())
     rows = [
-        (f"{shape}/{number}.png", "natural" if number else "iconic", shape, "val" if number else "")
+        (
+            *(f"{shape}/{number}.png", "natural" if number else "iconic", shape),
+            *("val" if number else "", "round"),
+        )
         for shape in shapes.SHAPES[:2]
         for number in range(3)
     ]
-    file = write_csv(tmp_path / "street.csv", ("file", "kind", "sku", "split"), *rows)
+    header = ("file", "kind", "sku", "split", "coarse_name")
+    file = write_csv(tmp_path / "street.csv", header, *rows)
     found = measured(tmp_path, "default", data=[file])["street"]["default"]
+    hinge = {name: found.pop(f"hinge accuracy, {name}") for name in ("hard", "easy")}
     assert found == {"to gallery R@1": 1, "to gallery R@5": 1, "to gallery mAP": 1}
+    assert hinge["hard"] == hinge["easy"] > 0.8  # All are of one class.
+    file = write_csv(file, header[:-1], *(row[:-1] for row in rows))
+    found = measured(tmp_path, "default", data=[file])["street"]["default"]
+    assert "hinge accuracy, hard" not in found
+    assert found["hinge accuracy, easy"] == hinge["easy"]
 
 
 def test_same_design_has_the_fashion_columns(tmp_path):
@@ -231,6 +246,56 @@ def test_same_design_has_the_fashion_columns(tmp_path):
     assert found["article_type @10"] == found["same group R@10"] == 1
 
 
+def test_a_photo_group_and_a_colour_group_of_one_number_are_two(tmp_path):
+    header = ("id", "split", "colour_group", "photo_group", "article_type", "base_colour", "large")
+    rows = [
+        (1, "val", "7", "", "Shirts", "Red", 1),
+        (2, "val", "7", "", "Shirts", "Blue", 1),
+        (3, "val", "", "7", "Shirts", "Red", 1),
+        (4, "val", "", "7", "Shirts", "Red", 1),
+        (5, "val", "7", "", "Shirts", "Red", 0),
+    ]
+    for number in range(1, 5):
+        (tmp_path / f"{number}.jpg").touch()
+    file = write_csv(tmp_path / "fashion.csv", header, *rows)
+    trial = trials.from_csv(file, tmp_path)
+    assert [example.name for example in trial.examples] == ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    assert trial.mates is not None
+    first, second, third, fourth = trial.mates
+    assert first == second != third == fourth
+
+
+@pytest.mark.usefixtures("two_encoders")
+def test_copies_are_found_again(data, tmp_path):
+    found = measured(tmp_path, "default", "flat", data=[data], copies=True)["shapes"]
+    assert 0.2 < found["default"]["copies AP"] <= 1
+    assert found["default"]["copies AP"] > found["flat"]["copies AP"]
+    assert 0 <= found["default"]["copies, recall at 99%"] <= 1
+    again = measured(tmp_path, "default", "flat", data=[data], copies=True)["shapes"]
+    assert again == found
+    other = measured(tmp_path, "default", "flat", data=[data], copies=True, seed=1)["shapes"]
+    assert other["default"]["copies AP"] != found["default"]["copies AP"]
+
+
+def test_a_box_is_what_is_measured(tmp_path):
+    """A red and a blue half of one photo are two pictures, each of its own colour."""
+    scene = Image.new("RGB", (400, 200), "red")
+    scene.paste("blue", (200, 0, 400, 200))
+    scene.save(tmp_path / "scene.png")
+    for name in ("red", "blue"):
+        Image.new("RGB", (200, 200), name).save(tmp_path / f"{name}.png")
+    file = write_csv(
+        tmp_path / "boxes.csv",
+        ("picture", "group", "left", "top", "right", "bottom"),
+        ("scene.png", "red", 0.1, 0.3, 0.4, 0.7),
+        ("scene.png", "blue", 0.6, 0.3, 0.9, 0.7),
+        ("red.png", "red", "", "", "", ""),
+        ("blue.png", "blue", "", "", "", ""),
+    )
+    found = measured(tmp_path, "default", data=[file])["boxes"]["default"]
+    assert found["same group R@1"] == 1
+
+
 def test_missing_pictures_are_counted_before_anything_is_encoded(data, tmp_path):
     with pytest.raises(CommandError, match=r"24 of 24 pictures .* aren't in") as refused:
         evaluate("default", data=[data], pictures=tmp_path)
@@ -254,6 +319,8 @@ def test_a_picture_that_is_none_is_named(tmp_path):
         (["default"], {"collection": "no.Such"}, "'no.Such' is not an embedding model"),
         (["none.safetensors"], {"collection": "similar"}, "none.safetensors"),
         (["default"], {"data": [Path("none.csv")]}, "none.csv can't be read"),
+        (["default"], {"html": Path("no/such.html"), **SIMILAR}, "no/such.html can't be written"),
+        (["default"], {"json": Path("gone/out.json"), **SIMILAR}, "there is no folder gone"),
     ],
 )
 def test_what_it_can_t_do_it_says(db, arguments, options, message):
@@ -276,7 +343,10 @@ def test_the_bundled_encoder_has_the_figures_of_its_model_card(tmp_path):
         str(bundle.BUNDLED),
         data=[SHARED / "fashion.csv", SHARED / "grocery.csv"],
     )
-    for trial in found.values():
-        for name, value in next(iter(trial.values())).items():
-            (told,) = re.findall(rf"^\| {re.escape(name)} \| ([0-9.]+) \|", card, re.MULTILINE)
-            assert float(told) == pytest.approx(value, abs=0.01)
+    tables = card.split("| figure |\n")[1:]
+    for trial, table in zip(found.values(), tables, strict=True):
+        told = dict(re.findall(r"^\| (.+) \| ([0-9.]+) \|$", table, re.MULTILINE))
+        figures = next(iter(trial.values()))
+        assert told.keys() == figures.keys()
+        for name, value in figures.items():
+            assert float(told[name]) == pytest.approx(value, abs=0.01), name

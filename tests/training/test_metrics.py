@@ -140,6 +140,22 @@ def test_average_precision_among_other_pictures():
     assert math.isnan(nobody)
 
 
+def test_the_recall_at_a_precision_is_the_highest_at_which_so_many_are_right():
+    right = np.array([True, True, False, True, False])
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    average, recall = metrics.precision_and_recall(right, scores, 4, precision=0.75)
+    assert average == pytest.approx((1 + 1 + 3 / 4) / 4)  # Of the fourth there is no pair.
+    assert recall == 0.75
+    assert metrics.precision_and_recall(right, scores, 4, precision=0.76)[1] == 0.5
+    assert metrics.precision_and_recall(~right, scores, 2, precision=0.9)[1] == 0
+
+
+def test_pairs_of_one_score_are_ranked_as_one():
+    right, scores = np.array([True, False]), np.array([0.5, 0.5])
+    assert metrics.precision_and_recall(right, scores, 1, precision=0.6) == (0.5, 0)
+    assert metrics.precision_and_recall(right[::-1], scores, 1, precision=0.5) == (0.5, 1)
+
+
 def test_hinge_accuracy_wants_the_positive_strictly_nearer():
     vectors = at_angles([0, 10, 20, 10])
     cases = np.array([[0, 1, 2], [0, 2, 1], [0, 1, 3], [2, 1, 0]])

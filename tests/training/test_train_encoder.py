@@ -453,7 +453,7 @@ def test_a_run_ends_where_its_figures_get_no_better(data, tmp_path):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_learns_as_well(data, tmp_path, precision):
-    options = ["--column", "colour", "--epochs", "15", "--learning-rate", "0.01"]
+    options = ["--column", "colour", "--sizes", "32", "--epochs", "15", "--learning-rate", "0.01"]
     lines = train(tmp_path, data, *options, "--precision", precision)
     losses = [line["loss"] for line in lines if line["kind"] == "step"]
     assert losses[-1] < 0.8 * max(losses)

@@ -6,6 +6,7 @@ import json
 import os
 from argparse import ArgumentParser
 from collections.abc import Mapping
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="CSV",
-            help="Labelled pictures or triplets; may be repeated.",
+            help="Labelled pictures or triplets; may be repeated, under different names.",
         )
         parser.add_argument(
             "--pictures",
@@ -61,6 +62,11 @@ class Command(BaseCommand):
         parser.add_argument("--split", default="val", help="Which of the CSV's rows; val.")
         parser.add_argument(
             "--collection", help="A shop's own pictures: similar, or a model's label."
+        )
+        parser.add_argument(
+            "--copies",
+            action="store_true",
+            help="Also edits each picture as resellers do, and looks for what it was made from.",
         )
         parser.add_argument("--html", type=Path, help="Writes the table and contact sheets here.")
         parser.add_argument("--json", type=Path, help="Writes the figures here.")
@@ -74,26 +80,37 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _compare(self, options: dict[str, Any]) -> None:
+        for file in (options["html"], options["json"]):
+            if file and not file.parent.is_dir():
+                raise CommandError(f"{file} can't be written: there is no folder {file.parent}.")
         chosen = {name: _encoder(name) for name in options["encoders"]}
         tried = [_trial(file, options) for file in options["data"]]
         if options["collection"]:
             tried.append(_of_collection(options["collection"]))
+        names = [trial.name for trial in tried]
+        if doubled := {name for name in names if names.count(name) > 1}:
+            raise CommandError(
+                f"Several sets of pictures are called {min(doubled)}. Rename the CSV of one."
+            )
         if not tried:
             raise CommandError("Give --data CSV or --collection, what to measure on.")
         figures: dict[str, dict[str, dict[str, float]]] = {}
         sections = []
         for trial in tried:
+            encode = partial(
+                pictures.encode,
+                threads=os.cpu_count() or 1,
+                progress=options["verbosity"] > 0,
+            )
             vectors = {
-                name: pictures.encode(
-                    encoder,
-                    trial.examples,
-                    name=name,
-                    threads=os.cpu_count() or 1,
-                    progress=options["verbosity"] > 0,
-                )
-                for name, encoder in chosen.items()
+                name: encode(encoder, trial.examples, name=name) for name, encoder in chosen.items()
             }
             measured = {name: trials.measure(trial, found) for name, found in vectors.items()}
+            if options["copies"]:
+                copies = trials.copied(trial, seed=options["seed"])
+                for name, encoder in chosen.items():
+                    found = encode(encoder, copies, name=f"{name}, copies")
+                    measured[name] |= trials.measure_copies(vectors[name], found)
             figures[trial.name] = measured
             self.stdout.write(_table(trial, measured))
             if options["html"]:

@@ -146,3 +146,11 @@ def recoloured(image: Image.Image, chance: random.Random) -> Image.Image:
     strength = chance.uniform(0.9, 1.3)
     saturation = saturation.point([min(255, round(level * strength)) for level in range(256)])
     return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+
+
+def copy(image: Image.Image, seed: str) -> bytes:
+    """Returns a copy, edited in one of KINDS, as a JPEG file; a seed repeats."""
+    chance = random.Random(seed)  # noqa: S311
+    file = BytesIO()
+    edited(image, chance.choice(KINDS), chance).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
