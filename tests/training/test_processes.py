@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +18,8 @@ from cardigan_reco.training import forward as forward_module
 from cardigan_reco.training.forward import Forward
 from cardigan_reco.training.processes import Processes
 from cardigan_reco.training.recipe import Recipe
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -48,6 +55,43 @@ def test_encoding_shows_how_far_it_is_unless_it_is_quick(
     monkeypatch.setattr(forward_module, "_QUICK_SECONDS", seconds)
     three_pictures(progress=True).encode(torch.nn.Flatten(), np.arange(3), side=4)
     assert ("/3 [" in capsys.readouterr().err) is is_shown
+
+
+GRADIENTS = """
+import numpy as np
+import torch
+
+from cardigan_reco.training import processes
+
+
+def gradient(group):
+    torch.manual_seed(0)
+    pictures, network = torch.randn(6, 5), torch.nn.Linear(5, 4)
+    rows = np.arange(6)
+    wrapped = group.wrap(network, torch.device("cpu"))
+    vectors = group.gather(wrapped(pictures[torch.from_numpy(group.deal(rows))]))
+    vectors = vectors[torch.from_numpy(group.order(6))]
+    # Every vector is weighed against every other one, as in a contrast.
+    (torch.softmax(vectors @ vectors.T, 1) * torch.arange(36.0).view(6, 6)).sum().backward()
+    return network.weight.grad
+
+
+with processes.joined("cpu") as group:
+    assert group.count == 2
+    torch.testing.assert_close(gradient(group), gradient(processes.Processes()))
+"""
+
+
+def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
+    script = tmp_path / "gradients.py"
+    script.write_text(GRADIENTS)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run(
+        [*launcher, str(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=120,
+    )
 
 
 def three_pictures(*, processes: Processes | None = None, progress: bool = False) -> Forward:
