@@ -43,6 +43,8 @@ MATERIALS = frozenset(
 `Listings.parent_field` or `may_compare()`."""
 
 _WORD = re.compile(r"\w+")
+# "Men's" would leave an "s", which is a size.
+_APOSTROPHE = re.compile(r"(?<=[^\W\d])['’ʼ](?=[^\W\d])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def facts(first: Mapping[str, Any], second: Mapping[str, Any]) -> Facts:
 def _words(value: object) -> list[str]:
     if value is None:
         return []
-    return _WORD.findall(unicodedata.normalize("NFKC", str(value)).casefold())
+    text = unicodedata.normalize("NFKC", str(value)).casefold()
+    return _WORD.findall(_APOSTROPHE.sub("", text))
 
 
 def _likeness(first: list[str], second: list[str]) -> float | None:

@@ -71,10 +71,24 @@ def test_prices(first: Any, second: Any, share: float | None) -> None:
         ("Ribe vase, teal", "Teal vase Ribe", ""),
         ("Ribe vase, grey", "Ribe vase, greys", ""),  # a spelling
         ("Ribe vase, teal", "Lovely vase in teal", ""),
+        ("Jacket, 5'10", "Jacket, 5'11", "10 / 11"),
     ],
 )
 def test_titles_that_tell_variants_apart(first: str, second: str, variants: str) -> None:
     assert titles(first, second, brand="Cardigan").variants == variants
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Men's jacket", "Mens jacket"),
+        ("Men’s jacket", "Menʼs jacket"),
+        ("L'Oréal shampoo", "LOréal shampoo"),
+    ],
+)
+def test_an_apostrophe_leaves_no_size(first: str, second: str) -> None:
+    found = titles(first, second, brand="Cardigan")
+    assert (found.title, found.variants) == (1, "")
 
 
 def test_of_two_brands_both_must_name_what_differs() -> None:
