@@ -29,8 +29,11 @@ def look(timeout_seconds: float) -> Broker:
         from celery import current_app as app
     except ModuleNotFoundError as error:
         raise MissingExtra("Asking the broker", "celery") from error
-    connection = app.connection_for_write(connect_timeout=timeout_seconds)
-    url = connection.as_uri()
+    try:
+        connection = app.connection_for_write(connect_timeout=timeout_seconds)
+        url = connection.as_uri()
+    except Exception as error:  # Of a transport that is unknown, or whose client isn't installed.
+        return Broker("BROKER_URL", False, f"{type(error).__name__}: {error}")
     found: Queue[str] = Queue()
 
     def connect() -> None:

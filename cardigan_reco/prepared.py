@@ -28,6 +28,9 @@ AFTER = 2
 """Times that a connection plans a search, before it prepares the next one like it."""
 COUNTED = 500
 """Different searches that a connection counts."""
+MOST_SHARED = 100
+"""Parameters of a search that is counted; one with more, such as a list of keys, would be kept in
+memory, and hardly comes again."""
 _LOST = {
     "26000",  # No such statement: another connection of the pool, or DEALLOCATE ALL.
     "42P05",  # There is one already: another client's of the pool.
@@ -101,7 +104,8 @@ def _kept_one(connection: BaseDatabaseWrapper, statement: Statement) -> Statemen
     most = conf.current().prepared_searches
     # Django's word for a pool that gives each transaction another connection.
     is_pooled = connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]
-    if not most or is_pooled or not takes_several_statements(connection):
+    is_long = len(statement.shared) > MOST_SHARED
+    if not most or is_long or is_pooled or not takes_several_statements(connection):
         return None
     connection.ensure_connection()
     kept = _kept.setdefault(connection.connection, _Kept())

@@ -142,7 +142,7 @@ def _lock_sources(embedding: type[Embedding], pks: Sequence[Any], using: str) ->
         return set()
     source = embedding.source_model()
     rows = source._base_manager.using(using).filter(pk__in=pks).values_list("pk")
-    sql, parameters = rows.query.sql_with_params()
+    sql, parameters = rows.query.get_compiler(using).as_sql()
     with connections[using].cursor() as cursor:
         cursor.execute(f"{sql} FOR KEY SHARE SKIP LOCKED", parameters)
         key = source._meta.pk

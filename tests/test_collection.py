@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
 from cardigan_reco import collection
@@ -38,6 +40,19 @@ def test_a_database_of_something_else_has_none(
     with django_db_blocker.unblock(), alias("elsewhere", NAME=OTHER) as elsewhere:
         assert collection.models_in(elsewhere) == ()
         call_command("encode_images", "--database", elsewhere)
+
+
+def test_commands_pass_by_what_other_databases_have(
+    settings: Settings, django_db_blocker: DjangoDbBlocker
+) -> None:
+    settings.DATABASE_ROUTERS = [PrimaryRouter()]
+    with django_db_blocker.unblock(), alias("elsewhere", NAME=OTHER) as elsewhere:
+        for command in ("build_index", "capture_writes", "index_report"):
+            output = StringIO()
+            call_command(command, "--database", elsewhere, stdout=output)
+            assert not output.getvalue().strip()
+        with pytest.raises(CommandError, match="No collection of COLLECTIONS is in database 'else"):
+            call_command("check_recall", "--database", elsewhere)
 
 
 def test_tables_that_should_be_there_count(django_db_blocker: DjangoDbBlocker) -> None:

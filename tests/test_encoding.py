@@ -16,14 +16,16 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.db.backends.dummy.base import DatabaseWrapper as NoDatabase
 from django.test import override_settings
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from cardigan_reco import encoding, queue, stopping, tallies
 from cardigan_reco.encoders.base import Encoder
 from cardigan_reco.exceptions import EncoderError
 from cardigan_reco.models import CollectionRevision, EncoderVersion, EncodingRequest
 from cardigan_reco.summary import Summary
+from tests.aliases import alias
 from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
 from tests.processes import wait_until
 from tests.testapp.catalogue.models import ProductImage
@@ -126,6 +128,20 @@ def test_another_picture_and_another_encoder_are_encoded() -> None:
         mine.save()
         assert encode_all().encoded == 1
     assert PosterEmbedding.objects.get().encoder_version == EncoderVersion.objects.latest("pk")
+
+
+def test_a_picture_is_encoded_where_the_default_database_is_none(
+    add_product: AddProduct, django_db_blocker: DjangoDbBlocker
+) -> None:
+    add_product("mug", RED)
+    default = connections["default"]
+    with django_db_blocker.unblock(), alias("shop") as shop:
+        connections["default"] = NoDatabase(default.settings_dict, "default")
+        try:
+            list(encoding.drain(ProductImageEmbedding, using=shop))
+        finally:
+            connections["default"] = default
+    assert ProductImageEmbedding.objects.count() == 1
 
 
 def test_a_batch_is_claimed_in_pieces_and_limited(add_product: AddProduct) -> None:

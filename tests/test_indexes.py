@@ -216,6 +216,17 @@ class TestBuild:
             thread for thread in threading.enumerate() if thread.name.startswith("cardigan-index")
         ]
 
+    def test_takes_as_long_as_it_takes(
+        self, slow: None, django_db_blocker: DjangoDbBlocker
+    ) -> None:
+        if connection.pg_version < 170_000:
+            pytest.skip("transaction_timeout came with PostgreSQL 17")
+        limits = "-c statement_timeout=300 -c lock_timeout=300 -c transaction_timeout=300"
+        options = {**connection.settings_dict["OPTIONS"], "options": limits}
+        with django_db_blocker.unblock(), alias("hurried", OPTIONS=options) as hurried:
+            run("build_index", LABEL, "--database", hurried)
+        assert state() is IndexState.VALID
+
     def test_says_when_memory_is_short(self, filled: vectors.Vectors) -> None:
         _output, errors = run("build_index", LABEL, "--memory", "1MB", "--workers", "0")
         assert "hnsw graph no longer fits into maintenance_work_mem after" in errors

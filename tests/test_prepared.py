@@ -125,6 +125,13 @@ class TestAConnection:
                 similar_to(mug, within=titled(part))
         assert kept() == []
 
+    def test_counts_none_with_a_long_list_of_keys(self, mug: Product) -> None:
+        """Such as those that a search engine found: each would be kept, and hardly comes again."""
+        listed = Product.objects.filter(pk__in=[mug.pk, *range(10**6, 10**6 + 200)])
+        assert ask_often(mug, listed) == []
+        assert kept() == []
+        assert not any(found.counts for found in prepared._kept.values())
+
     @pytest.mark.parametrize("pooled", [False, True])
     def test_keeps_none_where_the_settings_say_so(
         self,

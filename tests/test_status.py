@@ -156,6 +156,13 @@ class TestText:
         assert found["level"] == "critical"
         assert found["problems"] == [{"level": "critical", "text": text}]
 
+    def test_settings_that_cant_be_used(self, settings: Settings) -> None:
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "HEALTH": {"WORKERS": -1}}
+        code, lines = run()
+        assert code == 2
+        assert lines[0].startswith("CRITICAL: ")
+        assert "-1" in lines[0]
+
 
 class TestJson:
     def test_has_all_of_it(
@@ -402,6 +409,12 @@ class TestBroker:
         assert lines[0].startswith("WARNING: The broker redis://shop:**@127.0.0.1:1/0 doesn't")
         assert lines[0].endswith("until it does; encode_images needs no broker.")
         assert "secret" not in "".join(lines)
+
+    def test_of_an_unknown_kind(self, worker: WorkerHeartbeat) -> None:
+        with configured(broker_url="redes://127.0.0.1:1/0"):
+            looked = broker.look(1)
+        assert not looked.answers
+        assert "redes" in looked.error
 
     @pytest.mark.parametrize("kind", ["redis", "amqp"])
     def test_swallows_all_that_it_gets(self, kind: str) -> None:

@@ -47,10 +47,12 @@ def workers(wanted: int | None, memory: int, session: Session, listener: Listene
 
 
 def is_lack_of_shared_memory(error: DatabaseError) -> bool:
-    """Whether parallel workers found too little where it can't be seen from here."""
-    return getattr(error.__cause__, "sqlstate", None) == OUT_OF_SPACE and (
-        "shared memory" in str(error)
-    )
+    """Whether parallel workers found too little where it can't be seen from here.
+
+    The server's messages may be in any language; the name of a segment is in all of them.
+    """
+    is_full = getattr(error.__cause__, "sqlstate", None) == OUT_OF_SPACE
+    return is_full and '"/PostgreSQL.' in str(error)
 
 
 def mebibytes(count: int) -> str:

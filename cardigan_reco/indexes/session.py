@@ -76,8 +76,10 @@ class Session:
         raw: Any = self._connection.connection
         raw.add_notice_handler(lambda notice: self._listener.note(notice.message_primary))
         # A build takes as long as it takes; a shop's own limits are for its pages.
-        self._execute("SET statement_timeout = 0")
-        self._execute("SET lock_timeout = 0")
+        self._execute(
+            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY(%s)",
+            [["statement_timeout", "lock_timeout", "transaction_timeout"]],
+        )
         self._execute("SET client_min_messages = notice")
         return int(raw.info.backend_pid)
 

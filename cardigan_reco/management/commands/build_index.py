@@ -79,7 +79,7 @@ class Command(BaseCommand):
         if not options["collection"] and (options["name"] or options["m"]):
             raise CommandError("--name and --m are for one collection: name it.")
         try:
-            for embedding in self._models(options["collection"]):
+            for embedding in self._models(options["collection"], options["database"]):
                 self._build(embedding, options)
         except LookupError as error:
             raise CommandError(error.args[0]) from error
@@ -90,10 +90,10 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError("Stopped. The shop's searches go on as before.") from None
 
-    def _models(self, name: str | None) -> list[type[Embedding]]:
+    def _models(self, name: str | None, using: str) -> list[type[Embedding]]:
         if name:
             return [collections.named(name)]
-        return [model for model in collections.models() if indexes.declared(model)]
+        return [model for model in collections.models_in(using) if indexes.declared(model)]
 
     def _build(self, embedding: type[Embedding], options: dict[str, Any]) -> None:
         using = options["database"]

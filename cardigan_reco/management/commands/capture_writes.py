@@ -40,7 +40,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         using = options["database"]
         captured = set(capture.collections_captured(using=using))
-        known = {model._meta.label_lower: model for model in collections.models()}
+        known = {model._meta.label_lower: model for model in collections.models_in(using)}
         name = options["collection"]
         try:
             if not name:
@@ -48,7 +48,9 @@ class Command(BaseCommand):
             elif options["remove"] and name.lower() in captured:
                 labels = [name.lower()]  # Also where its model is gone.
             else:
-                labels = [collections.named(name)._meta.label_lower]
+                embedding = collections.named(name)
+                labels = [embedding._meta.label_lower]
+                known = {labels[0]: embedding}
         except LookupError as error:
             raise CommandError(error.args[0]) from error
         try:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from cardigan_reco import __version__, status
+from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.heartbeats import Worker
 from cardigan_reco.status import CollectionStatus, Level, Limits, Problem, Status
 
@@ -58,7 +60,10 @@ class Command(BaseCommand):
         try:
             found = status.of(using, _limits(options))
         except Error as error:
-            level = self._unknown(using, error, options["json"])
+            text = f"Database {using!r} can't be read. See that it runs and is migrated: {error}"
+            level = self._unknown(using, text, options["json"])
+        except (ImproperlyConfigured, CardiganError) as error:
+            level = self._unknown(using, str(error), options["json"])
         else:
             level = found.level
             if options["json"]:
@@ -68,9 +73,8 @@ class Command(BaseCommand):
         if level:
             sys.exit(level)
 
-    def _unknown(self, using: str, error: Error, as_json: bool) -> Level:
-        reason = " ".join(str(error).split())
-        text = f"Database {using!r} can't be read. See that it runs and is migrated: {reason}"
+    def _unknown(self, using: str, text: str, as_json: bool) -> Level:
+        text = " ".join(text.split())
         if as_json:
             problems = [{"level": "critical", "text": text}]
             answer = {

@@ -95,7 +95,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            models = _models(options["collection"])
+            models = _models(options["collection"], options["database"])
             checked = [self._check(model, options) for model in models]
         except LookupError as error:
             raise CommandError(error.args[0]) from error
@@ -162,13 +162,18 @@ class Command(BaseCommand):
         return tqdm(pictures, desc=name, unit="query", file=self.stderr, leave=False)
 
 
-def _models(name: str | None) -> list[type[Embedding]]:
+def _models(name: str | None, using: str) -> list[type[Embedding]]:
     if name:
         return [collections.named(name)]
     purposes = conf.current().collections
     if not purposes:
         raise CommandError("COLLECTIONS names no collection. Name a model: app.Model.")
-    return list(dict.fromkeys(collections.serving(purpose) for purpose in purposes))
+    there = collections.models_in(using)
+    serving = dict.fromkeys(collections.serving(purpose) for purpose in purposes)
+    found = [embedding for embedding in serving if embedding in there]
+    if not found:
+        raise CommandError(f"No collection of COLLECTIONS is in database {using!r}.")
+    return found
 
 
 def _searched(

@@ -31,14 +31,14 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        name = options["collection"]
+        name, using = options["collection"], options["database"]
         try:
-            models = [collections.named(name)] if name else collections.models()
-            found = [indexes.health(model, using=options["database"]) for model in models]
+            models = [collections.named(name)] if name else collections.models_in(using)
+            found = [indexes.health(model, using=using) for model in models]
         except LookupError as error:
             raise CommandError(error.args[0]) from error
         except DatabaseError as error:
-            raise CommandError(f"Database {options['database']!r}: {error}") from error
+            raise CommandError(f"Database {using!r}: {error}") from error
         if options["json"]:
             self.stdout.write(json.dumps([one.as_dict() for one in found], indent=1))
             return
