@@ -439,27 +439,63 @@ def test_the_last_frame_wins(browser: Browser, product_page: str) -> None:
         assert found(page) == results
 
 
-@pytest.mark.parametrize("way", ["drop", "paste"])
-def test_a_photo_comes_in_on_any_page(browser: Browser, product_page: str, way: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "target"),
+    [
+        ("drop", "[data-cardigan-box]"),
+        ("paste", "body"),
+        ("paste", "[data-cardigan-box] input"),
+    ],
+)
+def test_a_photo_comes_in_on_any_page(
+    browser: Browser, product_page: str, way: str, target: str
+) -> None:
     with photo_page(browser, product_page) as page:
         for path in ("/photo/", "/"):
             page.goto(f"{site(product_page)}{path}")
             page.evaluate(
-                """async ([address, way]) => {
+                """async ([address, way, target]) => {
                     const blob = await (await fetch(address)).blob();
                     const files = new DataTransfer();
                     files.items.add(new File([blob], "photo.jpg", {type: "image/jpeg"}));
                     const options = {bubbles: true, cancelable: true};
-                    const box = document.querySelector("[data-cardigan-box]");
-                    box.dispatchEvent(way === "drop"
+                    document.querySelector(target).dispatchEvent(way === "drop"
                         ? new DragEvent("drop", {...options, dataTransfer: files})
                         : new ClipboardEvent("paste", {...options, clipboardData: files}));
                 }""",
-                ["/photo/street/05.jpg", way],
+                ["/photo/street/05.jpg", way, target],
             )
             page.wait_for_url("**/photo/")
             assert len(found(page)) == 24
             assert sides(page) == [0, 0, 100, 100]
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("<input type=search>", "image/png"),
+        ("<textarea></textarea>", "image/png"),
+        ("<select></select>", "image/png"),
+        ("<p contenteditable><b></b></p>", "image/png"),
+        ("<p></p>", "application/pdf"),
+    ],
+)
+def test_what_is_pasted_for_something_else_is_left_alone(
+    browser: Browser, product_page: str, target: str, kind: str
+) -> None:
+    with photo_page(browser, product_page) as page:
+        is_left = page.evaluate(
+            """([target, kind]) => {
+                document.body.insertAdjacentHTML("beforeend", target);
+                const files = new DataTransfer();
+                files.items.add(new File(["x"], "pasted", {type: kind}));
+                const last = document.body.lastElementChild;
+                return (last.firstElementChild ?? last).dispatchEvent(new ClipboardEvent("paste",
+                    {bubbles: true, cancelable: true, clipboardData: files}));
+            }""",
+            [target, kind],
+        )
+        assert is_left
 
 
 def test_without_the_script(browser: Browser, product_page: str) -> None:

@@ -13,6 +13,7 @@ const PATIENCE_MS = 30000;
 const KEPT = "cardigan-photo";
 const NARROW = 800;
 const WHOLE = [0, 0, 1, 1];
+const TYPED_INTO = "input:not([type=file]), textarea, select, [contenteditable]";
 
 const between = (low, value, high) => Math.min(high, Math.max(low, value));
 
@@ -88,7 +89,8 @@ function trouble(file, box) {
   return file.size > Number(box.dataset.bytes) ? box.dataset.textLarge : "";
 }
 
-/* Calls `use` with a file that is chosen, taken, dropped onto `zone` or pasted. */
+/* Calls `use` with a file that is chosen, taken, dropped onto `zone` or, if it is a
+picture, pasted where nothing is typed. */
 function watch(box, zone, use) {
   for (const input of box.querySelectorAll("input[type=file]")) {
     input.addEventListener("change", () => {
@@ -114,8 +116,10 @@ function watch(box, zone, use) {
     if (event.dataTransfer.files[0]) use(event.dataTransfer.files[0]);
   });
   document.addEventListener("paste", (event) => {
+    // A spreadsheet puts a picture of its cells beside their text.
+    if (event.target.closest?.(TYPED_INTO)) return;
     const [file] = event.clipboardData ? event.clipboardData.files : [];
-    if (!file) return;
+    if (!file?.type.startsWith("image/")) return;
     event.preventDefault();
     use(file);
   });
