@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
+from itertools import permutations
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from cardigan_reco import copies
-from cardigan_reco.copies import Change, Comparison, Descriptor
+from cardigan_reco.copies import Change, Comparison, DamagedDescriptor
 from cardigan_reco.exceptions import MissingExtra
 from example_shop import folders
 
@@ -209,13 +211,6 @@ def test_distances_count_all_64_bits() -> None:
     assert copies.distance(5, 5) == 0
 
 
-def test_a_broken_descriptor_is_named() -> None:
-    whole = copies.describe(picture())
-    broken = Descriptor(whole.bits, whole.mirrored_bits, whole.data[:16] + b"no picture")
-    with pytest.raises(ValueError, match="Delete its row"):
-        copies.compare(broken, whole)
-
-
 @pytest.mark.parametrize("call", ["describe(image)", "compare(one, one)"])
 def test_without_opencv_the_extra_is_named(call: str) -> None:
     script = (
@@ -238,3 +233,33 @@ def test_opencv_is_imported_when_a_picture_is_compared_not_before() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert finished.stdout.strip() == "False"
+
+
+def with_size(data: bytes, side: bytes) -> bytes:
+    """Returns the data of a descriptor with another size in the header of its JPEG."""
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + side + side + data[at + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: b"", "it has 0 bytes"),
+        (lambda data: data[:7], "it has 7 bytes"),
+        (lambda data: data[:16], "it has 16 bytes"),
+        (lambda data: data[:16] + bytes(500), "it holds no picture of 128 pixels"),
+        (lambda data: with_size(data, b"\0\2"), "it holds no picture of 128 pixels"),
+        (lambda data: with_size(data, b"\xff\0"), "OpenCV"),
+        (lambda data: bytes(16) + data[16:], "right=0, bottom=0, width=0, height=0"),
+        (lambda data: data[:12] + bytes(4) + data[16:], ", 0 pixels wide"),
+    ],
+)
+def test_a_damaged_descriptor_is_named(damage: Callable[[bytes], bytes], reason: str) -> None:
+    whole = copies.describe(picture())
+    damaged = replace(whole, data=damage(whole.data))
+    for pair in permutations((whole, damaged)):
+        with pytest.raises(DamagedDescriptor) as caught:
+            copies.compare(*pair)
+        assert str(caught.value).startswith("The descriptor is damaged: ")
+        assert reason in str(caught.value)
+        assert caught.value.data == damaged.data

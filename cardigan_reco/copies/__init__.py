@@ -55,6 +55,14 @@ class Comparison:
     """Whether they show one shape in one pose, and something else in it: another colour, say."""
 
 
+class DamagedDescriptor(ValueError):
+    """The data of a descriptor isn't what describe() made."""
+
+    def __init__(self, reason: str, data: bytes) -> None:
+        super().__init__(f"The descriptor is damaged: {reason}. It has to be made anew.")
+        self.data = data
+
+
 def describe(image: Image.Image) -> Descriptor:
     """Returns the descriptor of an RGB picture; raises MissingExtra."""
     try:
@@ -65,7 +73,10 @@ def describe(image: Image.Image) -> Descriptor:
 
 
 def compare(first: Descriptor, second: Descriptor) -> Comparison:
-    """Returns how likely two pictures are one photo, whichever comes first; raises MissingExtra."""
+    """Returns how likely two pictures are one photo, whichever comes first.
+
+    Raises MissingExtra and DamagedDescriptor.
+    """
     try:
         from .comparison import compare as compared
     except ModuleNotFoundError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from cv2.typing import MatLike
 from PIL import Image
 
-from . import SIDE, Descriptor
+from . import SIDE, DamagedDescriptor, Descriptor
 
 MAX_BYTES = 4096
 QUALITIES = (80, 65, 50, 35, 20, 10, 1)
@@ -44,6 +44,10 @@ class Frame:
     bottom: int
     width: int
     height: int
+
+    @property
+    def is_possible(self) -> bool:
+        return self.left < self.right <= self.width and self.top < self.bottom <= self.height
 
     @property
     def mirrored(self) -> Frame:
@@ -118,13 +122,21 @@ def describe(image: Image.Image) -> Descriptor:
 
 @lru_cache(maxsize=256)
 def view(data: bytes) -> View:
-    """Returns what the data of a descriptor shows; raises ValueError."""
-    *frame, pixels_wide, _reserved = _HEADER.unpack_from(data)
-    file = np.frombuffer(data, np.uint8, offset=_HEADER.size)
-    pixels = cv2.imdecode(file, cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise ValueError("The descriptor holds no picture. Delete its row: it is made anew.")
-    return View(pixels, Frame(*frame), pixels_wide)
+    """Returns what the data of a descriptor shows; raises DamagedDescriptor, a ValueError."""
+    if len(data) <= _HEADER.size:
+        raise DamagedDescriptor(f"it has {len(data)} bytes", data)
+    *sides, pixels_wide, _reserved = _HEADER.unpack_from(data)
+    frame = Frame(*sides)
+    if not (pixels_wide and frame.is_possible):
+        raise DamagedDescriptor(f"it has {frame}, {pixels_wide} pixels wide", data)
+    try:
+        file = np.frombuffer(data, np.uint8, offset=_HEADER.size)
+        pixels = cv2.imdecode(file, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise DamagedDescriptor(str(error), data) from error
+    if pixels is None or max(pixels.shape[:2]) != SIDE:
+        raise DamagedDescriptor(f"it holds no picture of {SIDE} pixels", data)
+    return View(pixels, frame, pixels_wide)
 
 
 def _packed(content: MatLike, frame: Frame, pixels_wide: int) -> bytes:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from cardigan_reco import conf, copies, crew, images
-from cardigan_reco.copies import Descriptor
+from cardigan_reco.copies import Comparison, DamagedDescriptor, Descriptor
 from cardigan_reco.crew import Hung, Job
 from cardigan_reco.exceptions import ImageError
 from cardigan_reco.models import CopyDescriptor
 from cardigan_reco.preparation import DECODING, READING
 
+from . import pending
 from .pending import Picture
 from .pictures import Pictures
+
+logger = logging.getLogger("cardigan_reco")
 
 
 class Trouble(StrEnum):
@@ -88,6 +92,31 @@ def load(digests: Collection[str], using: str) -> dict[str, Descriptor]:
             "digest", "bits", "mirrored_bits", "data"
         )
     }
+
+
+def compare(
+    loaded: Mapping[str, Descriptor], digests: tuple[str, str], using: str
+) -> Comparison | None:
+    """Compares two of the loaded descriptors; None: there is none of one of them.
+
+    One that is damaged is deleted, and the pictures of both are to be compared again.
+    """
+    first, second = map(loaded.get, digests)
+    if first is None or second is None:
+        return None
+    try:
+        return copies.compare(first, second)
+    except DamagedDescriptor as error:
+        damaged = digests[0] if first.data == error.data else digests[1]
+        if CopyDescriptor.objects.using(using).filter(pk=damaged).delete()[0]:
+            logger.warning(
+                "The descriptor of the picture file %s is deleted: %s",
+                damaged,
+                error,
+                extra={"digest": damaged, "database": using},
+            )
+    pending.forget_files(digests, using)
+    return None
 
 
 def _first(files: Iterable[Any], job: Job[str]) -> Descriptor | Trouble:

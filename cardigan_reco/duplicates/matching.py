@@ -10,7 +10,6 @@ from typing import Any
 
 from django.db.models import Model
 
-from cardigan_reco import copies
 from cardigan_reco.copies import Comparison
 from cardigan_reco.models import DuplicatePair
 
@@ -84,12 +83,12 @@ def compare(pictures: Pictures, found: Sequence[Candidate]) -> list[Match]:
     )
     matches = []
     for one in allowed:
-        first, second = (loaded.get(digest) for digest in one.digests)
-        if one.digests[0] == one.digests[1]:
+        first, second = one.digests
+        if first == second:
             matches.append(Match(one, None, one_photo=True))
-        elif first is not None and second is not None:
-            comparison = copies.compare(first, second)
-            matches.append(Match(one, comparison, shared.are_one(first, second, comparison)))
+        elif comparison := descriptors.compare(loaded, one.digests, pictures.using):
+            is_one = shared.are_one(loaded[first], loaded[second], comparison)
+            matches.append(Match(one, comparison, one_photo=is_one))
     return matches
 
 

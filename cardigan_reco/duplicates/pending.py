@@ -95,6 +95,11 @@ def forget(pictures: Pictures, sources: Iterable[str]) -> None:
     checks.filter(source_pk__in=list(sources)).update(checked_at=None)
 
 
+def forget_files(digests: Collection[str], using: str) -> None:
+    """Makes the pictures of these files, in whatever collection, be compared again."""
+    DuplicateCheck.objects.using(using).filter(digest__in=digests).update(checked_at=None)
+
+
 def forget_items(pictures: Pictures, item_pks: Collection[str]) -> set[Any]:
     """Makes the pictures of listings be compared again; returns their sources."""
     if not item_pks:

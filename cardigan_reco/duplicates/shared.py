@@ -191,8 +191,10 @@ def _known_looks(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, i
     loaded = descriptors.load({digest for row in alike for digest in row[:2]}, pictures.using)
     shared = {}
     for own, example, key in alike:
-        pair = loaded[own], loaded[example]
-        if own not in shared and are_one(*pair, copies.compare(*pair)):
+        if own in shared:
+            continue
+        comparison = descriptors.compare(loaded, (own, example), pictures.using)
+        if comparison and are_one(loaded[own], loaded[example], comparison):
             shared[own] = key
     return {
         picture.source: shared[picture.digest] for picture in compared if picture.digest in shared

@@ -252,6 +252,22 @@ class TestChanges:
         find()
         assert [row.digest for row in CopyDescriptor.objects.all()] == [kept]
 
+    def test_a_damaged_descriptor_is_made_anew(self, caplog: pytest.LogCaptureFixture) -> None:
+        list_item("mug", file_of(photo(1)))
+        cup = list_item("cup", recompressed(1))
+        list_item("bowl", file_of(photo(2)))
+        list_item("plate", recompressed(2))
+        find()
+        digest = ProductImageEmbedding.objects.get(source__product=cup).digest
+        CopyDescriptor.objects.filter(pk=digest).update(data=b"damaged")
+        find(full=True)
+        (record,) = caplog.records
+        assert (record.levelname, record.digest) == ("WARNING", digest)  # type: ignore[attr-defined]
+        assert "it has 7 bytes" in record.getMessage()
+        assert ("bowl", "plate", "same_photo", "open") in reported()
+        assert find().found == 1
+        assert [pair[:2] for pair in reported()] == [("bowl", "plate"), ("mug", "cup")]
+
 
 class TestWhoIsCompared:
     @pytest.fixture(autouse=True)

@@ -10,7 +10,13 @@ from pytest_django import Settings
 
 from cardigan_reco import copies
 from cardigan_reco.copies import Comparison, Descriptor, compare
-from cardigan_reco.models import DuplicateCheck, DuplicateGroup, DuplicatePair, SharedPicture
+from cardigan_reco.models import (
+    CopyDescriptor,
+    DuplicateCheck,
+    DuplicateGroup,
+    DuplicatePair,
+    SharedPicture,
+)
 from tests.duplicates.shop import (
     file_of,
     find,
@@ -165,6 +171,19 @@ def test_a_full_run_leaves_it(settings: Settings) -> None:
     find(full=True)
     assert SharedPicture.objects.get().pk == key
     assert shared() == [MAX + 3]
+    assert reported() == []
+
+
+def test_a_damaged_example_is_described_anew() -> None:
+    for number in range(MAX + 3):
+        list_item(f"item {number}", recompressed(1, 60 + number))
+    find()
+    CopyDescriptor.objects.filter(pk=SharedPicture.objects.get().digest).update(data=b"damaged")
+    for number in range(2):
+        list_item(f"more {number}", recompressed(1, 50 + number))
+    find()
+    find()
+    assert shared() == [MAX + 5]
     assert reported() == []
 
 
