@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -14,10 +13,9 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils.text import slugify
-from PIL import Image
 from tqdm import tqdm
 
-from cardigan_reco import images
+from cardigan_reco import containers, images
 from cardigan_reco.exceptions import ImageError
 from cardigan_reco.signals import paused
 
@@ -53,8 +51,7 @@ class ReadPicture:
 
     @property
     def suffix(self) -> str:
-        with Image.open(BytesIO(self.data)) as image:
-            return SUFFIXES[image.format or ""]
+        return SUFFIXES[containers.examine(self.data).format]
 
 
 def load(source: Path, csv_file: Path, *, replace: bool = False, quiet: bool = False) -> Outcome:

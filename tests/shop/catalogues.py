@@ -57,6 +57,16 @@ def load(folder: Path, *rows: str, replace: bool = False) -> Outcome:
     return loading.load(folder, listed(folder, *rows), replace=replace, quiet=True)
 
 
+def test_a_jpeg_of_several_pictures_as_phones_make_them(folder: Path) -> None:
+    first, second = (Image.new("RGB", (32, 32), colour) for colour in ("red", "green"))
+    first.save(folder / "phone.jpg", "MPO", save_all=True, append_images=[second])
+
+    outcome = load(folder, "phone.jpg,mug,Mug,,,,,,,,")
+
+    assert outcome.bad_rows == []
+    assert ProductImage.objects.get().original.name.endswith(".jpg")
+
+
 def test_rows_of_one_product_become_its_pictures(folder: Path) -> None:
     load(
         folder,
