@@ -181,6 +181,28 @@ class TestKeyboard:
             page.wait_for_url(f"**{REPORT}{three.pk}/merge/**")
         assert complaints == []
 
+    def test_a_key_that_is_held_moves_on_but_judges_once(
+        self,
+        browser: Browser,  # noqa: F811
+        live_server: LiveServer,
+        admin_client: Client,
+    ) -> None:
+        one, two, three = groups = add_groups(3)
+        with opened(browser, live_server, admin_client) as page:
+            for _ in range(3):
+                page.keyboard.down("j")
+            assert focused(page) == str(three.pk)
+            page.keyboard.up("j")
+            card(page, one).focus()
+            page.keyboard.down("c")
+            told(page, "1 pair confirmed.")
+            assert focused(page) == str(two.pk)
+            page.keyboard.down("c")
+            page.keyboard.up("c")
+            page.keyboard.press("2")  # It does nothing while a verdict is on its way.
+            expect(card(page, two).get_by_text("Stays", exact=True)).to_be_visible()
+        assert states(groups) == ["confirmed", "open", "open"]
+
     def test_the_help_and_how_to_turn_the_keys_off(
         self,
         browser: Browser,  # noqa: F811

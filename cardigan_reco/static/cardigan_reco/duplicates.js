@@ -12,6 +12,7 @@
   }
 
   const KEYS_OFF = "cardigan-reco-keys-off";
+  const MOVING_KEYS = ["j", "k", "ArrowRight", "ArrowLeft"];
   const undoable = [];
   let judged = 0;
   let busy = false;
@@ -331,7 +332,8 @@
       }
       return;
     }
-    if (keysAreOff()) {
+    // A key that is held would judge group after group.
+    if (keysAreOff() || (event.repeat && !MOVING_KEYS.includes(event.key))) {
       return;
     }
     const group = current();
