@@ -203,6 +203,42 @@ class TestKeyboard:
             expect(card(page, two).get_by_text("Stays", exact=True)).to_be_visible()
         assert states(groups) == ["confirmed", "open", "open"]
 
+    def test_an_undo_is_never_lost(
+        self,
+        browser: Browser,  # noqa: F811
+        live_server: LiveServer,
+        admin_client: Client,
+    ) -> None:
+        one, two, three = groups = add_groups(3)
+        held: list[Route] = []
+        with opened(browser, live_server, admin_client) as page:
+            for group in (one, two):
+                card(page, group).focus()
+                page.keyboard.press("c")
+                expect(card(page, group).get_by_text("confirmed", exact=True)).to_be_visible()
+            page.route("**/judge/", lambda route: held.append(route))
+            with page.expect_request("**/judge/"):
+                page.keyboard.press("c")
+            page.keyboard.press("u")  # While a verdict is on its way.
+            held[0].continue_()
+            expect(card(page, three).get_by_text("confirmed", exact=True)).to_be_visible()
+            page.unroute("**/judge/")
+            page.keyboard.press("r")  # So that nothing of it is left to undo.
+            told(page, "1 pair reopened.")
+
+            page.route("**/judge/", lambda route: route.abort())
+            page.keyboard.press("u")
+            told(page, "The shop didn’t answer.")
+            page.unroute("**/judge/")
+            page.keyboard.press("u")
+            told(page, "There is nothing left to undo")
+            page.keyboard.press("u")
+            expect(card(page, two).get_by_text("open", exact=True)).to_be_visible()
+            assert states(groups) == ["confirmed", "open", "open"]
+            page.keyboard.press("u")
+            expect(card(page, one).get_by_text("open", exact=True)).to_be_visible()
+        assert states(groups) == ["open"] * 3
+
     def test_the_help_and_how_to_turn_the_keys_off(
         self,
         browser: Browser,  # noqa: F811

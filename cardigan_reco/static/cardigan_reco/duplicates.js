@@ -34,9 +34,10 @@
     group?.scrollIntoView({ block: "start" });
   }
 
+  /* Returns whether the shop has answered, be it with a conflict. */
   async function decide(value, url, group) {
     if (busy) {
-      return;
+      return false;
     }
     busy = true;
     const data = new FormData();
@@ -55,11 +56,13 @@
       const answer = page.querySelector("[data-cardigan-answer]");
       if (!answer || response.redirected) {
         tell(response.status >= 500 ? status.dataset.failed : status.dataset.refused);
-        return;
+        return false;
       }
       show(answer, value.split(":")[0], response.ok, group);
+      return true;
     } catch {
       tell(status.dataset.failed);
+      return false;
     } finally {
       busy = false;
     }
@@ -122,14 +125,20 @@
     }
   });
 
-  function undo() {
-    const value = undoable.pop();
+  async function undo() {
+    if (busy) {
+      return;
+    }
+    const value = undoable.at(-1);
     if (!value) {
       tell(status.dataset.none);
       return;
     }
     const url = document.querySelector("[name=verdict][formaction]")?.formAction ?? form.action;
-    decide(value, url, null);
+    // What can't be undone any more must not stand before what can.
+    if (await decide(value, url, null)) {
+      undoable.pop();
+    }
   }
 
   status.querySelector("[data-cardigan-undo]").addEventListener("click", undo);
