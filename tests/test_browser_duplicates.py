@@ -239,6 +239,33 @@ class TestKeyboard:
             expect(card(page, one).get_by_text("open", exact=True)).to_be_visible()
         assert states(groups) == ["open"] * 3
 
+    def test_a_note_stays_until_it_is_stored(
+        self,
+        browser: Browser,  # noqa: F811
+        live_server: LiveServer,
+        admin_client: Client,
+    ) -> None:
+        a, b, c = (list_item(f"Cup {name}", recompressed(9)) for name in "abc")
+        first = pair(a, b)
+        group = group_of(first, pair(a, c), pair(b, c))
+        with opened(browser, live_server, admin_client) as page:
+            note = card(page, group).get_by_role("textbox", name="Note")
+            note.fill("Same glaze")
+            page.keyboard.press("Escape")
+            page.keyboard.press("2")
+            told(page, "The chosen listing is to stay.")
+            expect(note).to_have_value("Same glaze")
+            group.refresh_from_db()
+            verdicts.choose_survivor(group.pk, first.first_pk, version=group.version)
+            page.keyboard.press("c")
+            told(page, "has changed since you saw it")
+            expect(note).to_have_value("Same glaze")
+            card(page, group).get_by_role("button", name="Confirm 1 = 2").click()
+            told(page, "1 pair confirmed.")
+            expect(note).to_have_value("")
+        first.refresh_from_db()
+        assert first.note == "Same glaze"
+
     def test_the_help_and_how_to_turn_the_keys_off(
         self,
         browser: Browser,  # noqa: F811

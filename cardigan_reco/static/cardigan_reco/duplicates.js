@@ -85,6 +85,12 @@
       if (box) {
         box.checked = selected.has(box.value);
       }
+      const note = card.querySelector("textarea");
+      const typed = same?.querySelector("textarea");
+      const isStored = done && same === group && verb !== "survivor";
+      if (note && typed && !isStored) {
+        note.value = typed.value;
+      }
       if (same) {
         same.replaceWith(card);
         last = last === same || last === null ? card : last;
