@@ -342,6 +342,23 @@ class TestKeyboard:
             told(page, "Undone: 2 pairs are open again.")
         assert states(groups) == ["open"] * 3
 
+    def test_all_that_match_are_no_longer_meant_once_one_is_left_out(
+        self,
+        browser: Browser,  # noqa: F811
+        live_server: LiveServer,
+        admin_client: Client,
+    ) -> None:
+        one, *_others = add_groups(3)
+        with opened(browser, live_server, admin_client) as page:
+            everywhere = page.locator("[name=select_across]")
+            everywhere.check()
+            expect(page.get_by_text("3 chosen")).to_be_visible()
+            card(page, one).get_by_role("checkbox").uncheck()
+            expect(everywhere).not_to_be_checked()
+            everywhere.check()
+            page.get_by_label("All on this page").uncheck()
+            expect(everywhere).not_to_be_checked()
+
 
 class TestComparison:
     def test_blink_and_overlay_by_keys(

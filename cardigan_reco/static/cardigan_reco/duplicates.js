@@ -162,6 +162,9 @@
     const checked = boxes.filter((box) => box.checked).length;
     all.checked = boxes.length > 0 && checked === boxes.length;
     all.indeterminate = checked > 0 && checked < boxes.length;
+    if (checked < boxes.length && form.elements.select_across) {
+      form.elements.select_across.checked = false;
+    }
     chosen.hidden = checked === 0;
     chosen.textContent = status.dataset.chosen.replace("%d", checked);
   }
