@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
+from django.contrib.auth.models import User
 from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -248,6 +249,36 @@ class TestModels:
                 f"catalogue.{model}.",
                 f"Choices are: {choices}; several are joined by '__'. None recommends the source "
                 "itself.",
+            )
+        ]
+
+    def test_e027_item_field_that_ends_at_no_primary_key(self, declared: Declare) -> None:
+        class Portrait(models.Model):
+            user = models.ForeignKey(User, models.CASCADE, to_field="username")
+            image = models.ImageField()
+
+            class Meta:
+                app_label = "testapp"
+
+            def __str__(self) -> str:
+                return str(self.user)
+
+        class Bad(Declared):
+            source = key(Portrait)
+            vector = EmbeddingField(dimensions=16)
+            image_field = "image"
+            item_field = "user"
+
+            class Meta(Declared.Meta):
+                indexes = [EmbeddingIndex(name="bad", fields=["vector"])]
+
+        assert summary(declared(Bad)) == [
+            (
+                "cardigan_reco.E027",
+                "testapp.Bad.item_field is 'user', which ends in a foreign key to "
+                "auth.User.username. Items are known by their primary key.",
+                "Leave to_field out of testapp.Portrait.user, or add a foreign key to the "
+                "primary key of auth.User and name that.",
             )
         ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
-from django.db.models import FileField, Model, OneToOneField
+from django.db.models import FileField, ForeignKey, Model, OneToOneField
 
 from cardigan_reco import collection, conf, rules
 from cardigan_reco.encoders import encoders
@@ -92,15 +92,15 @@ def _image_field(model: type[Embedding]) -> Messages:
 
 
 def _item_field(model: type[Embedding]) -> Messages:
-    at = model.source_model()
+    at, last = model.source_model(), None
     for name in model.item_field.split("__") if model.item_field else []:
         keys = {
-            field.name: field.related_model
+            field.name: field
             for field in at._meta.get_fields()
             if (field.many_to_one or (field.one_to_one and field.concrete))
         }
-        related = keys.get(name)
-        if not isinstance(related, type):
+        last = keys.get(name)
+        if last is None or not isinstance(last.related_model, type):
             yield checks.Error(
                 f"{model._meta.label}.item_field is {model.item_field!r}, but {name!r} is not a "
                 f"foreign key of {at._meta.label}.",
@@ -110,7 +110,16 @@ def _item_field(model: type[Embedding]) -> Messages:
                 id=f"{TAG}.E007",
             )
             return
-        at = related
+        at = last.related_model
+    if isinstance(last, ForeignKey) and not last.target_field.primary_key:
+        yield checks.Error(
+            f"{model._meta.label}.item_field is {model.item_field!r}, which ends in a foreign key "
+            f"to {at._meta.label}.{last.target_field.name}. Items are known by their primary key.",
+            hint=f"Leave to_field out of {last}, or add a foreign key to the primary key of "
+            f"{at._meta.label} and name that.",
+            obj=model,
+            id=f"{TAG}.E027",
+        )
 
 
 def _index(model: type[Embedding]) -> Messages:
