@@ -45,8 +45,7 @@ def make(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, Trouble]:
     by_digest: dict[str, list[Picture]] = defaultdict(list)
     for picture in compared:
         by_digest[picture.digest].append(picture)
-    rows = CopyDescriptor.objects.using(pictures.using)
-    for digest in rows.filter(pk__in=by_digest).values_list("pk", flat=True):
+    for digest in stored(by_digest, pictures.using):
         del by_digest[digest]
     if not by_digest:
         return {}
@@ -72,13 +71,19 @@ def make(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, Trouble]:
         for digest, one in found.items()
         if isinstance(one, Descriptor)
     ]
-    rows.bulk_create(made, ignore_conflicts=True)
+    CopyDescriptor.objects.using(pictures.using).bulk_create(made, ignore_conflicts=True)
     return {
         picture.source: trouble
         for digest, trouble in found.items()
         if isinstance(trouble, Trouble)
         for picture in by_digest[digest]
     }
+
+
+def stored(digests: Collection[str], using: str) -> set[str]:
+    """Returns which of the digests have a descriptor."""
+    rows = CopyDescriptor.objects.using(using).filter(pk__in=digests)
+    return set(rows.values_list("pk", flat=True))
 
 
 def load(digests: Collection[str], using: str) -> dict[str, Descriptor]:

@@ -8,9 +8,11 @@ from django.db import connections
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
+from cardigan_reco import collection
 from cardigan_reco.models import CopyDescriptor, DuplicateCheck, DuplicatePair, DuplicateState
 
 from . import grouping
+from .listings import collection_of
 from .pending import CHECKS
 from .pictures import COLUMNS, Pictures
 
@@ -85,11 +87,14 @@ def remove_pairs(pictures: Pictures, after: int) -> int | None:
 
 
 def remove_descriptors(pictures: Pictures, after: str) -> str | None:
-    """Deletes descriptors of files that no picture has any more, among the next from the digest
-    `after` on. Returns the last digest that it looked at, None at the end.
+    """Deletes descriptors of files that no picture of any collection has any more, among the next
+    from the digest `after` on. Returns the last digest that it looked at, None at the end.
     """
     rows = CopyDescriptor.objects.using(pictures.using)
     digests = list(rows.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
-    used = DuplicateCheck.objects.filter(collection=pictures.collection, digest=OuterRef("digest"))
+    # Of any collection, so that comparing another for a while costs no file a second reading; they
+    # are named, since the index begins with them.
+    collections = {collection_of(embedding) for embedding in collection.models()}
+    used = DuplicateCheck.objects.filter(collection__in=collections, digest=OuterRef("digest"))
     rows.filter(~Exists(used), pk__in=digests, made_at__lt=Now() - GRACE).delete()
     return digests[-1] if digests else None

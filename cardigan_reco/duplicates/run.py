@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
-from . import candidates, matching, orphans, pairs, pending, shared, variants
+from . import candidates, descriptors, matching, orphans, pairs, pending, shared, variants
 from .candidates import Neighbours, Sources
 from .matching import Match
 from .pairs import Stored
@@ -30,13 +30,21 @@ class Run:
         self._are_few: dict[Any, bool] = {}
 
     def compare(self, chunk: Sequence[Picture]) -> tuple[list[Picture], Stored]:
-        """Returns which of the pictures were still to be compared, and what became of the pairs."""
+        """Returns which of the pictures were still to be compared, and what became of the pairs.
+
+        Those whose descriptor another process deleted meanwhile stay to be compared.
+        """
         if not chunk:
             return [], Stored()
         with self._turn():
             was = {(picture.source, picture.digest) for picture in chunk}
             current = pending.among(self.pictures, [picture.source for picture in chunk])
-            compared = [one for one in current if (one.source, one.digest) in was]
+            described = descriptors.stored({one.digest for one in chunk}, self.pictures.using)
+            compared = [
+                one
+                for one in current
+                if (one.source, one.digest) in was and one.digest in described
+            ]
             if not compared:
                 return [], Stored()
             pending.record(self.pictures, compared)

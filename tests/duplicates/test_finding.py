@@ -18,9 +18,11 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 
 from cardigan_reco import copies, duplicates, images, queue
-from cardigan_reco.duplicates import candidates, grouping
+from cardigan_reco.duplicates import candidates, descriptors, grouping, listings, pending
 from cardigan_reco.duplicates.descriptors import Trouble
 from cardigan_reco.duplicates.pairs import matched
+from cardigan_reco.duplicates.pictures import comparable
+from cardigan_reco.duplicates.run import Run
 from cardigan_reco.exceptions import MissingExtra
 from cardigan_reco.models import CopyDescriptor, DuplicateCheck, DuplicateGroup, DuplicatePair
 from cardigan_reco.tasks import encode_pending
@@ -251,6 +253,32 @@ class TestChanges:
         CopyDescriptor.objects.update(made_at=Now() - timedelta(hours=2))
         find()
         assert [row.digest for row in CopyDescriptor.objects.all()] == [kept]
+
+    def test_descriptors_of_another_collection_stay(self, settings: Settings) -> None:
+        list_item("mug", file_of(photo(1)))
+        find()
+        CopyDescriptor.objects.update(made_at=Now() - timedelta(hours=2))
+        use(settings, "PlainListings", COLLECTION="posters")
+        file = ContentFile(file_of(photo(2)), name="poster.jpg")
+        Poster.objects.create(title="poster", image=file)
+        find()
+        assert DuplicateCheck.objects.count() == CopyDescriptor.objects.count() == 2
+
+    def test_a_picture_whose_descriptor_is_gone_waits(self) -> None:
+        list_item("mug", file_of(photo(1)))
+        cup = list_item("cup", recompressed(1))
+        encode_all()
+        shop = listings.current()
+        assert shop is not None
+        everything = comparable(shop, using="default")
+        assert everything is not None
+        chunk = pending.after(everything, None, limit=2)
+        descriptors.make(everything, chunk)
+        gone = ProductImageEmbedding.objects.get(source__product=cup).digest
+        CopyDescriptor.objects.filter(pk=gone).delete()
+        done, _stored = Run(everything, 0, 100).compare(chunk)
+        assert [one.digest for one in chunk if one not in done] == [gone]
+        assert find().found == 1
 
     def test_a_damaged_descriptor_is_made_anew(self, caplog: pytest.LogCaptureFixture) -> None:
         list_item("mug", file_of(photo(1)))
