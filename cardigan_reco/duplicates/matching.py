@@ -18,6 +18,7 @@ from .candidates import Candidate, Neighbours, Sources
 from .evidence import PictureMatch
 from .listings import Listings
 from .pairs import MAX_OTHERS, Finding, Key, matched
+from .pending import Picture
 from .pictures import Pictures, values
 from .shared import Crowd
 
@@ -93,7 +94,7 @@ def compare(pictures: Pictures, found: Sequence[Candidate]) -> list[Match]:
 
 
 def crowds(
-    matches: Iterable[Match], compared: Collection[Any], *, max_listings: int
+    matches: Iterable[Match], compared: Iterable[Picture], *, max_listings: int
 ) -> list[Crowd]:
     """Returns the compared pictures that are shown, in files of their own, by more listings than
     `max_listings`.
@@ -105,7 +106,8 @@ def crowds(
                 around[own][other] = match
     taken: set[Any] = set()
     found = []
-    for source in compared:
+    for picture in compared:
+        source = picture.source
         if source in taken or source not in around:
             continue
         families = {
@@ -113,9 +115,7 @@ def crowds(
         }
         if len(families) > max_listings:
             members = around[source].keys() - taken
-            one = next(iter(around[source].values())).candidate
-            digest = one.digests[one.sources.index(source)]
-            found.append(Crowd(digest, source, members, len(families)))
+            found.append(Crowd(*picture.owned_file, source, members, len(families)))
             taken |= {source, *members}
     return found
 

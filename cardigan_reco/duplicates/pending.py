@@ -30,6 +30,11 @@ class Picture:
     former_item: str | None
     """The listing that it was compared for before; None: it is new."""
 
+    @property
+    def owned_file(self) -> tuple[str, str]:
+        """Its digest and, as text, its tenant: what a SharedPicture is known by."""
+        return self.digest, "" if self.tenant is None else str(self.tenant)
+
 
 def count(pictures: Pictures) -> int:
     """Returns how many pictures are new, or changed since they were compared."""

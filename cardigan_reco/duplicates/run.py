@@ -109,7 +109,7 @@ class Run:
         likely = {str(pk) for one in matches if one.is_likely for pk in one.candidate.items}
         known |= self._remembered(likely - item_pks)
         matches += self._compare(matching.next_to(sources, matches, known) - wanted, known)
-        return self._without_crowds(matches, sources)
+        return self._without_crowds(matches, alone)
 
     def _compare(self, wanted: set[Sources], known: Mapping[Sources, str]) -> list[Match]:
         pairs = {sources: known.get(sources) for sources in wanted}
@@ -132,13 +132,13 @@ class Run:
         self.again |= shared.mark(pictures, [picture.source for picture in compared], found)
         return [picture for picture in compared if picture.source not in found]
 
-    def _without_crowds(self, matches: list[Match], compared: Sequence[Any]) -> list[Match]:
+    def _without_crowds(self, matches: list[Match], compared: Sequence[Picture]) -> list[Match]:
         """Returns the matches of pictures that, by their look, not too many listings carry."""
         crowds = matching.crowds(matches, compared, max_listings=self._max_listings)
         if not crowds:
             return matches
         found = shared.record(self.pictures, crowds)
-        self.again |= shared.mark(self.pictures, compared, found)
+        self.again |= shared.mark(self.pictures, [one.source for one in compared], found)
         # What looks like one of the crowd is measured by its example, now that there is one.
         beside = matching.beside(matches, found) - found.keys()
         pending.forget(self.pictures, map(str, beside))

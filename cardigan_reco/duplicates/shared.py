@@ -30,6 +30,8 @@ class Crowd:
 
     digest: str
     """Of the file that stands for it."""
+    tenant: str
+    """Whose listings they are, as text."""
     source: Any
     """One of the pictures with that file."""
     members: Collection[Any]
@@ -38,14 +40,14 @@ class Crowd:
 
 
 def known(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, int]:
-    """Returns which of the pictures are known to be shared, by their bytes or by their look, as
-    source -> key of the SharedPicture.
+    """Returns which of the pictures are known to be shared among listings of their tenant, by their
+    bytes or by their look, as source -> key of the SharedPicture.
     """
-    by_digest = _known_digests(pictures, {picture.digest for picture in compared})
+    by_file = _known_files(pictures, {picture.owned_file for picture in compared})
     found = {
-        picture.source: by_digest[picture.digest]
+        picture.source: by_file[picture.owned_file]
         for picture in compared
-        if picture.digest in by_digest
+        if picture.owned_file in by_file
     }
     others = [picture for picture in compared if picture.source not in found]
     return found | _known_looks(pictures, others)
@@ -57,13 +59,14 @@ def crowds(pictures: Pictures, compared: Sequence[Picture], *, max_listings: int
     Listings of different tenants, which are never compared, are counted apart, and the variants of
     a parent as one.
     """
-    examples = {picture.digest: picture.source for picture in reversed(compared)}
+    examples = {picture.owned_file: picture.source for picture in reversed(compared)}
     if not examples:
         return []
     with connections[pictures.using].cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT checked.digest, count(DISTINCT near.family), array_agg(near.source)
+            SELECT checked.digest, coalesce(near.tenant::text, ''), count(DISTINCT near.family),
+                array_agg(near.source)
             FROM {CHECKS} checked
             JOIN ({pictures.sql}) AS near ({COLUMNS})
                 ON near.source = checked.source_pk::{pictures.source_type}
@@ -72,11 +75,17 @@ def crowds(pictures: Pictures, compared: Sequence[Picture], *, max_listings: int
             GROUP BY checked.digest, near.tenant
             HAVING count(DISTINCT near.family) > %s
             """,
-            [*pictures.parameters, pictures.collection, list(examples), max_listings],
+            [
+                *pictures.parameters,
+                pictures.collection,
+                [digest for digest, _tenant in examples],
+                max_listings,
+            ],
         )
         return [
-            Crowd(digest, examples[digest], sources, listings)
-            for digest, listings, sources in cursor.fetchall()
+            Crowd(digest, tenant, examples[digest, tenant], sources, listings)
+            for digest, tenant, listings, sources in cursor.fetchall()
+            if (digest, tenant) in examples
         ]
 
 
@@ -84,25 +93,28 @@ def record(pictures: Pictures, found: Sequence[Crowd]) -> dict[Any, int]:
     """Stores crowds; returns their sources, as source -> key of the SharedPicture."""
     if not found:
         return {}
-    by_digest = {crowd.digest: crowd for crowd in found}
+    by_file = {(crowd.digest, crowd.tenant): crowd for crowd in found}
     rows = [
         SharedPicture(
             collection=pictures.collection,
             digest=crowd.digest,
+            tenant=crowd.tenant,
             listings=crowd.listings,
             example_source_pk=str(crowd.source),
         )
-        for crowd in by_digest.values()
+        for crowd in by_file.values()
     ]
     SharedPicture.objects.using(pictures.using).bulk_create(
         rows,
         update_conflicts=True,
-        unique_fields=["collection", "digest"],
+        unique_fields=["collection", "digest", "tenant"],
         update_fields=["listings"],
     )
-    keys = {row.digest: row.pk for row in rows}
+    keys = {(row.digest, row.tenant): row.pk for row in rows}
     return {
-        source: keys[crowd.digest] for crowd in found for source in [crowd.source, *crowd.members]
+        source: keys[crowd.digest, crowd.tenant]
+        for crowd in found
+        for source in [crowd.source, *crowd.members]
     }
 
 
@@ -113,15 +125,14 @@ def recount(pictures: Pictures, *, max_listings: int) -> int:
     with connections[pictures.using].cursor() as cursor:
         cursor.execute(
             f"""
-            UPDATE {SHARED} shared SET listings = coalesce((
-                SELECT max(counted.listings) FROM (
-                    SELECT count(DISTINCT near.family) AS listings
-                    FROM {CHECKS} checked
-                    JOIN ({pictures.sql}) AS near ({COLUMNS})
-                        ON near.source = checked.source_pk::{pictures.source_type}
-                        AND near.digest = checked.digest
-                    WHERE checked.shared_id = shared.id
-                    GROUP BY near.tenant) AS counted), 0)
+            UPDATE {SHARED} shared SET listings = (
+                SELECT count(DISTINCT near.family)
+                FROM {CHECKS} checked
+                JOIN ({pictures.sql}) AS near ({COLUMNS})
+                    ON near.source = checked.source_pk::{pictures.source_type}
+                    AND near.digest = checked.digest
+                WHERE checked.shared_id = shared.id
+                    AND coalesce(near.tenant::text, '') = shared.tenant)
             WHERE shared.collection = %s
             """,
             [*pictures.parameters, pictures.collection],
@@ -151,23 +162,33 @@ def mark(pictures: Pictures, compared: Iterable[Any], found: Mapping[Any, int]) 
     return others
 
 
-def _known_digests(pictures: Pictures, digests: Collection[str]) -> dict[str, int]:
+def _known_files(
+    pictures: Pictures, files: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    """Returns which files, by digest and tenant, are those of a shared picture."""
     with connections[pictures.using].cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT given.digest, one.shared_id FROM unnest(%s::text[]) AS given (digest)
+            SELECT given.digest, given.tenant, one.id
+            FROM unnest(%s::text[], %s::text[]) AS given (digest, tenant)
             CROSS JOIN LATERAL (
-                SELECT shared_id FROM {CHECKS} checked
-                WHERE checked.collection = %s AND checked.digest = given.digest
-                    AND checked.shared_id IS NOT NULL
-                UNION ALL
                 SELECT id FROM {SHARED} shared
                 WHERE shared.collection = %s AND shared.digest = given.digest
+                    AND shared.tenant = given.tenant
+                UNION ALL
+                SELECT shared.id FROM {CHECKS} checked
+                JOIN {SHARED} shared ON shared.id = checked.shared_id
+                WHERE checked.collection = %s AND checked.digest = given.digest
+                    AND shared.tenant = given.tenant
                 LIMIT 1) AS one
             """,
-            [list(digests), pictures.collection, pictures.collection],
+            [*_columns(files), pictures.collection, pictures.collection],
         )
-        return dict(cursor.fetchall())
+        return {(digest, tenant): key for digest, tenant, key in cursor.fetchall()}
+
+
+def _columns(files: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    return [digest for digest, _tenant in files], [tenant for _digest, tenant in files]
 
 
 def _known_looks(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, int]:
@@ -177,27 +198,31 @@ def _known_looks(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, i
     with connections[pictures.using].cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT own.digest, shared.digest, shared.id
-            FROM {SHARED} shared
+            SELECT given.digest, given.tenant, shared.digest, shared.id
+            FROM unnest(%s::text[], %s::text[]) AS given (digest, tenant)
+            JOIN {DESCRIPTORS} own ON own.digest = given.digest
+            JOIN {SHARED} shared ON shared.tenant = given.tenant
             JOIN {DESCRIPTORS} example ON example.digest = shared.digest
-            JOIN {DESCRIPTORS} own ON own.digest = ANY(%s)
             WHERE shared.collection = %s AND least(
                 bit_count((own.bits # example.bits)::bit(64)),
                 bit_count((own.mirrored_bits # example.bits)::bit(64))) <= {MAX_DISTANCE}
             """,
-            [[picture.digest for picture in compared], pictures.collection],
+            [*_columns({picture.owned_file for picture in compared}), pictures.collection],
         )
-        alike: list[tuple[str, str, int]] = cursor.fetchall()
-    loaded = descriptors.load({digest for row in alike for digest in row[:2]}, pictures.using)
+        alike: list[tuple[str, str, str, int]] = cursor.fetchall()
+    digests = {digest for own, _tenant, example, _key in alike for digest in (own, example)}
+    loaded = descriptors.load(digests, pictures.using)
     shared = {}
-    for own, example, key in alike:
-        if own in shared:
+    for own, tenant, example, key in alike:
+        if (own, tenant) in shared:
             continue
         comparison = descriptors.compare(loaded, (own, example), pictures.using)
         if comparison and are_one(loaded[own], loaded[example], comparison):
-            shared[own] = key
+            shared[own, tenant] = key
     return {
-        picture.source: shared[picture.digest] for picture in compared if picture.digest in shared
+        picture.source: shared[picture.owned_file]
+        for picture in compared
+        if picture.owned_file in shared
     }
 
 

@@ -85,6 +85,8 @@ class SharedPicture(models.Model):
     collection = models.CharField(_("collection"), max_length=150)
     digest = models.CharField(_("digest"), max_length=64)
     """Of one of the files, where they differ in their bytes."""
+    tenant = models.CharField(_("tenant"), max_length=255, blank=True, default="")
+    """Whose listings carry it, as text; empty where the shop has no tenants."""
     listings = models.PositiveIntegerField(_("listings"))
     example_source_pk = models.CharField(_("example"), max_length=255)
     found_at = models.DateTimeField(_("found at"), db_default=Now())
@@ -94,7 +96,7 @@ class SharedPicture(models.Model):
         verbose_name_plural = _("shared pictures")
         constraints = [
             models.UniqueConstraint(
-                fields=["collection", "digest"], name="cardigan_reco_shared_unique"
+                fields=["collection", "digest", "tenant"], name="cardigan_reco_shared_unique"
             )
         ]
 

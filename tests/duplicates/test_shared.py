@@ -196,6 +196,38 @@ def test_listings_are_counted_by_tenant(settings: Settings) -> None:
     assert len(reported()) == 6
 
 
+@pytest.mark.parametrize("quality", [92, 50], ids=["one file", "files of their own"])
+def test_what_one_tenant_shares_speaks_for_the_listings_of_another(
+    settings: Settings, quality: int
+) -> None:
+    use(settings, "ShelvedListings", MAX)
+    for number in range(MAX + 1):
+        list_item(f"item {number}", file_of(photo(1)), shelf=1)
+    find()
+    for title in ("mug", "cup"):
+        list_item(title, recompressed(1, quality), shelf=2)
+    find()
+    assert shared() == [MAX + 1]
+    assert reported() == [("mug", "cup", "exact", "open")]
+    for number in range(MAX):
+        list_item(f"more {number}", recompressed(1, quality), shelf=2)
+    find()
+    assert shared() == [MAX + 1, MAX + 2]
+    assert reported() == []
+
+
+def test_a_shared_picture_without_its_tenant_is_found_anew(settings: Settings) -> None:
+    use(settings, "ShelvedListings", MAX)
+    for number in range(MAX + 1):
+        list_item(f"item {number}", file_of(photo(1)), shelf=1)
+    find()
+    SharedPicture.objects.update(tenant="")  # as before there was the column
+    find()
+    assert SharedPicture.objects.get().tenant == "1"
+    assert shared() == [MAX + 1]
+    assert reported() == []
+
+
 def test_the_variants_of_a_parent_count_as_one(settings: Settings) -> None:
     use(settings, "VariedListings", MAX)
     mug = list_item("mug", file_of(photo(1)))
