@@ -56,6 +56,22 @@ def command(folder: Path, data: Path, *options: str) -> list[str]:
     return ["manage.py", "train_encoder", str(folder), "--data", str(data), *QUICK, *options]
 
 
+def launched(
+    processes: int, folder: Path, data: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Trains in several processes, as torchrun starts them."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run(
+        [sys.executable, *launcher, *command(folder, data, *options)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
 def environment() -> dict[str, str]:
     return {
         **os.environ,
@@ -150,14 +166,7 @@ def test_two_processes_learn_as_one(data, tmp_path, loss, noise):
     # Mined negatives follow the network, and so would make small differences large.
     options = ["--column", "shape", "--loss", loss, "--mining", "random", "--epochs", "20"]
     train(tmp_path / "one", data, *options)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run(
-        [*launcher, *command(tmp_path / "two", data, *options, "-v0")],
-        cwd=ROOT,
-        env=environment(),
-        check=True,
-        timeout=300,
-    )
+    launched(2, tmp_path / "two", data, *options, "-v0").check_returncode()
     one, two = (
         [line["loss"] for line in log(tmp_path / run) if line["kind"] == "step"]
         for run in ("one", "two")
@@ -499,16 +508,7 @@ def test_what_it_starts_from_says_what_network_it_is(data, tmp_path):
 
 def test_processes_that_a_batch_can_t_be_dealt_to_all_say_so(data, tmp_path):
     """And before they decode: the others would wait for the first, or die of its end."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
-    ended = subprocess.run(
-        [*launcher, *command(tmp_path, data, "--column", "shape")],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    ended = launched(3, tmp_path, data, "--column", "shape")
     assert ended.returncode
     assert "batch_size is 48. It must divide by 18: pairs or triplets, dealt to 3" in ended.stderr
     assert not list(tmp_path.glob("*pixels*"))
@@ -518,15 +518,6 @@ def test_what_ends_the_leading_process_is_told_by_the_others(tmp_path):
     shapes.draw("disc", "red", 0).save(tmp_path / "a.png")
     file = tmp_path / "data.csv"
     file.write_text("picture,shape\na.png,disc\nb.png,bar\n")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    ended = subprocess.run(
-        [*launcher, *command(tmp_path / "run", file, "--column", "shape")],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    ended = launched(2, tmp_path / "run", file, "--column", "shape")
     assert "CommandError: 1 of 2 pictures can't be used" in ended.stderr
     assert "CommandError: The process that leads ended. ExamplesError: 1 of 2" in ended.stderr
