@@ -176,7 +176,7 @@ def prepared(options: argparse.Namespace, folder: Path) -> tuple[Task, dict[str,
             truth.append(places[pk])
             kinds.append(kind)
     for pk in chosen:
-        twin = edits.recoloured(pictures[pk], chance)
+        twin = copy_pairs.recoloured(pictures[pk], chance)
         if copy_pairs.is_recoloured(pictures[pk], twin):
             path = folder / f"twin-{pk}.jpg"
             twin.save(path, quality=edits.QUALITY)

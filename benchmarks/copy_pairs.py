@@ -97,7 +97,7 @@ def fashion_pairs(folder: Path, chosen: int, seed: int) -> Iterator[Pair]:
         for other in _nearest(keys, own[place] @ own.T, NEAR + 4, pk, rows, pictures)[:NEAR]:
             yield Pair(described[pk], described[other], False, "near", int(pk) % 2)
     for pk in chance.sample(keys, chosen * 3 // 5):
-        twin = edits.recoloured(pictures[pk], chance)
+        twin = recoloured(pictures[pk], chance)
         if is_recoloured(pictures[pk], twin):
             if is_edited := chance.random() < 0.6:
                 twin = edits.edited(twin, chance.choice(edits.KINDS), chance)
@@ -180,3 +180,13 @@ def _sizes(folder: Path) -> set[frozenset[str]]:
             for row in csv.DictReader(file)
             if row["how"] == "size"
         }
+
+
+def recoloured(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Returns the picture with its hues turned: another colourway of the same shot, no copy."""
+    hue, saturation, value = image.convert("HSV").split()
+    turn = chance.randint(40, 216)
+    hue = hue.point([(level + turn) % 256 for level in range(256)])
+    strength = chance.uniform(0.9, 1.3)
+    saturation = saturation.point([min(255, round(level * strength)) for level in range(256)])
+    return Image.merge("HSV", (hue, saturation, value)).convert("RGB")

@@ -9,18 +9,21 @@ from io import BytesIO
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 Edit = Callable[[Image.Image, random.Random], Image.Image]
+"""Returns an edited copy of an RGB picture."""
 
 QUALITY = 90
 """Of the JPEG files, except where the edit is to compress again."""
 
 
 def reencoded(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Compresses it as a JPEG of quality 30 to 90."""
     file = BytesIO()
     image.save(file, "JPEG", quality=chance.randint(30, 90))
     return Image.open(file).convert("RGB")
 
 
 def rescaled(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Makes its sides 0.3 to 2 times as long."""
     # As many halved as doubled.
     factor = chance.uniform(0.3, 1) if chance.random() < 0.5 else chance.uniform(1, 2)
     size = round(image.width * factor), round(image.height * factor)
@@ -36,6 +39,7 @@ def cropped(image: Image.Image, chance: random.Random) -> Image.Image:
 
 
 def padded(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Adds white, on each side up to a quarter of the length."""
     left, top, right, bottom = (chance.uniform(0, 0.25) for _ in range(4))
     sheet = Image.new(
         "RGB",
@@ -47,10 +51,12 @@ def padded(image: Image.Image, chance: random.Random) -> Image.Image:
 
 
 def mirrored(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Swaps left and right."""
     return ImageOps.mirror(image)
 
 
 def watermarked(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Writes a shop's name all over it, half transparent."""
     side = 2 * max(image.size)
     layer = Image.new("RGBA", (side, side))
     draw = ImageDraw.Draw(layer)
@@ -69,6 +75,7 @@ def watermarked(image: Image.Image, chance: random.Random) -> Image.Image:
 
 
 def with_sticker(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Puts a price sticker on it, a fifth to a third of its width."""
     image = image.copy()
     draw = ImageDraw.Draw(image)
     size = round(image.width * chance.uniform(0.2, 0.35))
@@ -84,6 +91,7 @@ def with_sticker(image: Image.Image, chance: random.Random) -> Image.Image:
 
 
 def with_banner(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Puts a line of text across it, a tenth to a fifth of its height."""
     image = image.copy()
     draw = ImageDraw.Draw(image)
     height = round(image.height * chance.uniform(0.1, 0.22))
@@ -98,16 +106,19 @@ def with_banner(image: Image.Image, chance: random.Random) -> Image.Image:
 
 
 def brightened(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Changes brightness and contrast by up to 30%."""
     image = ImageEnhance.Brightness(image).enhance(chance.uniform(0.7, 1.3))
     return ImageEnhance.Contrast(image).enhance(chance.uniform(0.7, 1.3))
 
 
 def rotated(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Turns it by 1 to 8 degrees, on white."""
     degrees = chance.choice((-1, 1)) * chance.uniform(1, 8)
     return image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor="white")
 
 
 def bordered(image: Image.Image, chance: random.Random) -> Image.Image:
+    """Frames it in a colour, 2 to 6% of its width."""
     width = max(2, round(image.width * chance.uniform(0.02, 0.06)))
     colour = chance.choice(("#000000", "#c8202f", "#1d3f8f", "#888888", "#d9b44a"))
     return ImageOps.expand(image, width, colour)
@@ -136,16 +147,6 @@ def edited(image: Image.Image, kind: str, chance: random.Random) -> Image.Image:
     for name in names:
         image = EDITS[name](image, chance)
     return image
-
-
-def recoloured(image: Image.Image, chance: random.Random) -> Image.Image:
-    """Returns the picture with its hues turned: another colourway of the same shot, no copy."""
-    hue, saturation, value = image.convert("HSV").split()
-    turn = chance.randint(40, 216)
-    hue = hue.point([(level + turn) % 256 for level in range(256)])
-    strength = chance.uniform(0.9, 1.3)
-    saturation = saturation.point([min(255, round(level * strength)) for level in range(256)])
-    return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
 
 
 def copy(image: Image.Image, seed: str) -> bytes:
