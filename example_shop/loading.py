@@ -58,8 +58,9 @@ def load(source: Path, csv_file: Path, *, replace: bool = False, quiet: bool = F
     """Brings in the pictures of `source`, a folder or zip file, as `csv_file` lists them.
 
     Can be repeated: products are matched by their key, pictures by their place in the product,
-    and what is equal isn't saved again. With `replace`, products of former catalogues are
-    removed; those made by hand stay. Bad rows are left out and returned.
+    and what is equal isn't saved again. Products that were merged, and those that they were merged
+    into, stay as they are. With `replace`, products of former catalogues are removed; those made by
+    hand stay. Bad rows are left out and returned.
 
     Raises CatalogueError when the catalogue as a whole can't be read.
     """
@@ -75,6 +76,9 @@ def load(source: Path, csv_file: Path, *, replace: bool = False, quiet: bool = F
         if not found:
             reasons = [f"Line {row.line}: {row.reason}." for row in outcome.bad_rows[:1]]
             raise CatalogueError(" ".join([f"{csv_file} lists no picture.", *reasons]))
+        references = {listing.reference for listing in found}
+        going = _others(references) if replace else Product.objects.none()
+        merged = _merged(going)
         total = sum(len(listing.pictures) for listing in found)
         with tqdm(total=total, desc="Loading", unit="picture", disable=quiet) as progress:
             for start in range(0, len(found), PRODUCTS_AT_ONCE):
@@ -85,9 +89,9 @@ def load(source: Path, csv_file: Path, *, replace: bool = False, quiet: bool = F
                         ready.append((listing, usable))
                     progress.update(len(listing.pictures))
                 with transaction.atomic():
-                    _save(ready, outcome)
+                    _save(ready, merged, outcome)
         if replace:
-            _remove_others({listing.reference for listing in found}, outcome)
+            _remove(going, outcome)
     outcome.bad_rows.sort(key=lambda row: row.line)
     return outcome
 
@@ -103,7 +107,22 @@ def _usable(listing: Listing, pictures: Pictures, outcome: Outcome) -> Iterator[
             yield ReadPicture(listed, data)
 
 
-def _save(ready: list[tuple[Listing, list[ReadPicture]]], outcome: Outcome) -> None:
+def _others(references: set[str]) -> QuerySet[Product]:
+    return Product.objects.filter(reference__isnull=False).exclude(reference__in=references)
+
+
+def _merged(going: QuerySet[Product]) -> set[str | None]:
+    """Returns the keys of products that were merged, or that others were merged into.
+
+    Without those that were merged into one that is `going`: they are for sale again.
+    """
+    merged = Product.objects.filter(Q(replaced_by__isnull=False) | Q(replaces__isnull=False))
+    return set(merged.exclude(replaced_by__in=going).values_list("reference", flat=True))
+
+
+def _save(
+    ready: list[tuple[Listing, list[ReadPicture]]], merged: set[str | None], outcome: Outcome
+) -> None:
     references = [listing.reference for listing, _usable_pictures in ready]
     known = {
         product.reference: product
@@ -111,6 +130,11 @@ def _save(ready: list[tuple[Listing, list[ReadPicture]]], outcome: Outcome) -> N
     }
     categories = _categories({listing.category for listing, _usable_pictures in ready} - {""})
     for listing, usable in ready:
+        # The report knows them as merged for good: what is put back would be a double unseen.
+        if listing.reference in merged:
+            outcome.products["unchanged"] += 1
+            outcome.pictures["unchanged"] += len(usable)
+            continue
         product = known.get(listing.reference) or Product(reference=listing.reference)
         outcome.products[_save_product(product, listing, categories.get(listing.category))] += 1
         _save_pictures(product, usable, outcome)
@@ -191,14 +215,13 @@ def _delete_on_commit(name: str | None) -> None:
         transaction.on_commit(partial(default_storage.delete, name), robust=True)
 
 
-def _remove_others(references: set[str], outcome: Outcome) -> None:
-    others = Product.objects.filter(reference__isnull=False).exclude(reference__in=references)
+def _remove(going: QuerySet[Product], outcome: Outcome) -> None:
     with transaction.atomic():
-        for image in ProductImage.objects.filter(product__in=others):
+        for image in ProductImage.objects.filter(product__in=going):
             _delete_on_commit(image.original.name)
             outcome.pictures["removed"] += 1
-        outcome.products["removed"] = others.count()
-        others.delete()
+        outcome.products["removed"] = going.count()
+        going.delete()
         Category.objects.filter(products=None).delete()
 
 

@@ -16,8 +16,9 @@ from PIL import Image
 from cardigan_reco import duplicates
 from cardigan_reco.duplicates import grouping, merging
 from cardigan_reco.models import DuplicateGroup, DuplicatePair
-from example_shop import folders
+from example_shop import folders, loading
 from example_shop.duplicates import ProductListings
+from example_shop.loading import Outcome
 from example_shop.models import (
     Category,
     Order,
@@ -155,3 +156,41 @@ def test_a_file_that_both_have_is_kept_once(tmp_path: Path) -> None:
     *_, progress = duplicates.find(full=True)
     assert progress.found == 0
     assert third.images.count() == 1
+
+
+def load(folder: Path, *rows: str) -> Outcome:
+    """Brings in a catalogue in place of the former one, as the demo does."""
+    file = folder / "catalogue.csv"
+    file.write_text("\n".join(["file,product,stock", *rows]))
+    return loading.load(folder, file, replace=True, quiet=True)
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> tuple[Product, Product]:
+    """A mug and a cup of a catalogue; the cup was merged into the mug."""
+    for name, colour in {"mug": "red", "cup": "green"}.items():
+        Image.new("RGB", (32, 32), colour).save(tmp_path / f"{name}.jpg")
+    load(tmp_path, "mug.jpg,mug,2", "cup.jpg,cup,5")
+    mug, cup = Product.objects.order_by("-name")
+    return merge(mug, cup), cup
+
+
+def test_a_reload_leaves_what_was_merged(merged: tuple[Product, Product], tmp_path: Path) -> None:
+    before = [list(Product.objects.values()), list(ProductImage.objects.values())]
+    outcome = load(tmp_path, "mug.jpg,mug,2", "cup.jpg,cup,5")
+
+    assert outcome.products == {"new": 0, "changed": 0, "unchanged": 2, "removed": 0}
+    assert outcome.pictures == {"new": 0, "changed": 0, "unchanged": 2, "removed": 0}
+    assert [list(Product.objects.values()), list(ProductImage.objects.values())] == before
+    files = [(tmp_path / f"{name}.jpg").read_bytes() for name in ("mug", "cup")]
+    assert [contents(image) for image in merged[0].images.all()] == files
+
+
+def test_what_was_merged_into_a_listing_that_goes_is_back(
+    merged: tuple[Product, Product], tmp_path: Path
+) -> None:
+    load(tmp_path, "cup.jpg,cup,5")
+
+    cup = Product.objects.get()
+    assert (cup, cup.published, cup.stock, cup.replaced_by) == (merged[1], True, 5, None)
+    assert contents(cup.images.get()) == (tmp_path / "cup.jpg").read_bytes()
