@@ -162,7 +162,7 @@ def _bring_in(pictures: Path, csv_file: Path) -> None:
     from .models import Product
 
     stamp = _stamp(pictures, csv_file)
-    if STAMP.exists() and json.loads(STAMP.read_text()) == stamp and Product.objects.exists():
+    if _remembered() == stamp and Product.objects.exists():
         _say(f"The catalogue is there: {Product.objects.count()} products")
         return
     STAMP.unlink(missing_ok=True)
@@ -184,6 +184,13 @@ def _bring_in(pictures: Path, csv_file: Path) -> None:
     except CardiganError as error:
         raise DemoError(str(error)) from error
     STAMP.write_text(json.dumps(stamp))
+
+
+def _remembered() -> object:
+    try:
+        return json.loads(STAMP.read_text())
+    except (FileNotFoundError, ValueError):  # Cut off, where the disk was full.
+        return None
 
 
 def _stamp(pictures: Path, csv_file: Path) -> dict[str, str]:
@@ -238,13 +245,14 @@ def _answers(address: str) -> bool:
 
 
 def _require_free(port: int) -> None:
+    # 0 could be bound, as any port that is free, but nobody would know where the site is.
+    if not 0 < port < 65536:
+        raise DemoError(f"{port} is not a port. Choose one from 1024 to 65535.")
     with socket.socket() as probe:
         # As the site itself does, so that a port of a minute ago counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OverflowError as error:
-            raise DemoError(f"{port} is not a port. Choose one from 1024 to 65535.") from error
         except OSError as error:
             raise DemoError(
                 f"Port {port} can't be used: {error.strerror}. Choose another with --port."

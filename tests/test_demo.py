@@ -118,6 +118,17 @@ def test_check_loads_encodes_and_shows_a_shelf(
     assert not left_behind(folder)
 
 
+@pytest.mark.usefixtures("checked")
+def test_a_stamp_that_was_cut_off_is_none(folder: Path, catalogue: tuple[str, str]) -> None:
+    stamp = folder / "catalogue.json"
+    stamp.write_text(stamp.read_text()[:20])
+    done = demo(folder, "--check", "--catalogue", *catalogue)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Products: 7 unchanged" in done.stdout
+    assert stamp.read_text().endswith("}")
+
+
 @contextmanager
 def running_demo(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Starts the demo; yields its process and what it has printed once it is up."""
@@ -239,6 +250,14 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert done.stderr == (
         f"Error: Port {port} can't be used: Address already in use. Choose another with --port.\n"
     )
+
+
+@pytest.mark.parametrize("port", ["-1", "0", "65536"])
+def test_what_is_no_port_is_refused(port: str, tmp_path: Path) -> None:
+    done = demo(tmp_path, "--port", port)
+
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {port} is not a port. Choose one from 1024 to 65535.\n"
 
 
 def test_a_catalogue_that_is_not_there_is_named(folder: Path) -> None:
