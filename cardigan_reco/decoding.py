@@ -73,14 +73,20 @@ def decode(data: bytes, *, max_pixels: int, min_side: int | None) -> Image.Image
 def cropped(image: Image.Image, crop: tuple[float, float, float, float]) -> Image.Image:
     """Returns the part between left, top, right and bottom, as shares of the sides.
 
-    Raises ImageError when that is smaller than a picture may be.
+    Raises ImageError when that is smaller than a picture may be, TooManyPixels when it is longer.
     """
     left, right = (round(crop[place] * image.width) for place in (0, 2))
     top, bottom = (round(crop[place] * image.height) for place in (1, 3))
-    if min(right - left, bottom - top) < MIN_SIDE:
+    width, height = right - left, bottom - top
+    if min(width, height) < MIN_SIDE:
         raise ImageError(
-            f"The chosen part has {right - left} x {bottom - top} pixels. Each side needs at least "
+            f"The chosen part has {width} x {height} pixels. Each side needs at least "
             f"{MIN_SIDE}: choose a larger part."
+        )
+    if max(width, height) > MAX_SIDE_RATIO * min(width, height):
+        raise TooManyPixels(
+            f"The chosen part has {width} x {height} pixels. The long side may be at most "
+            f"{MAX_SIDE_RATIO} times the short one: choose another part."
         )
     return image.crop((left, top, right, bottom))
 

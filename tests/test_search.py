@@ -12,7 +12,12 @@ from PIL import Image
 from pytest_django import Settings
 
 from cardigan_reco import estimates, images, search
-from cardigan_reco.exceptions import ImageError, ImageTooLarge, UnsupportedFormat
+from cardigan_reco.exceptions import (
+    ImageError,
+    ImageTooLarge,
+    TooManyPixels,
+    UnsupportedFormat,
+)
 from cardigan_reco.images import Crop
 from cardigan_reco.models import EncoderVersion
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, Colour, encode_all, jpeg
@@ -153,6 +158,11 @@ def test_numbers_out_of_range_are_refused(options: dict[str, object], message: s
 def test_a_crop_of_a_few_pixels_is_refused(shop: dict[str, Product]) -> None:
     with pytest.raises(ImageError, match="The chosen part has 6 x 64 pixels"):
         search.by_image(jpeg(RED), crop=(0, 0, 0.1, 1))
+
+
+def test_a_crop_much_longer_than_wide_is_refused() -> None:
+    with pytest.raises(TooManyPixels, match="The chosen part has 320 x 8 pixels"):
+        search.by_image(jpeg(RED, side=320), crop=(0, 0, 1, 0.025))
 
 
 def test_an_unknown_collection_is_named() -> None:

@@ -15,6 +15,8 @@ _INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_SQUARE_SIDES = 16
+"""A square that a picture is padded to is at most so many times as wide as the network's input."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ class Preprocessing:
 
     def _resized(self, image: Image.Image) -> Image.Image:
         height, width = self.resize
+        method = _INTERPOLATIONS[self.interpolation]
         if self.pad_to_square is not None and image.width != image.height:
-            side = max(image.size)
-            image = ImageOps.pad(image, (side, side), color=self.pad_to_square)
-        return image.resize((width, height), _INTERPOLATIONS[self.interpolation])
+            # The square around a long picture would take many times its memory.
+            side = min(max(image.size), _SQUARE_SIDES * self.min_side)
+            image = ImageOps.pad(image, (side, side), method, self.pad_to_square)
+        return image.resize((width, height), method)

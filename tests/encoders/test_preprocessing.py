@@ -1,11 +1,14 @@
 """Pictures to a network's numbers."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cardigan_reco.encoders.preprocessing import Preprocessing
-from tests.pictures import halves
+from tests.pictures import halves, noise
 
 
 def plain(**changes):
@@ -33,6 +36,32 @@ def test_a_picture_is_padded_to_a_square_in_its_middle(size):
     batch = plain(resize=(8, 8), pad_to_square=(255, 255, 255)).apply([image])[0, 0]
     upright = batch if size[0] > size[1] else batch.T
     assert upright[:, 4] == pytest.approx([1, 1, 0, 0, 0, 0, 1, 1], abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("size", "tolerance"), [((128, 60), 0), ((60, 128), 0), ((1280, 80), 2), ((80, 1280), 2)]
+)
+def test_a_long_picture_comes_out_as_from_the_square_around_it(size, tolerance):
+    image = noise(size)
+    fitted = plain(resize=(8, 8), pad_to_square=(255, 255, 255)).fit(image)
+    square = ImageOps.pad(image, (max(size), max(size)), color=(255, 255, 255))
+    whole = np.asarray(square.resize((8, 8), Image.Resampling.BILINEAR), np.int16)
+    assert np.abs(np.asarray(fitted, np.int16) - whole).max() <= tolerance
+
+
+def test_a_long_picture_costs_no_memory():
+    script = (
+        "import resource\n"
+        "from PIL import Image\n"
+        "from cardigan_reco.encoders.preprocessing import Preprocessing\n"
+        "image = Image.new('RGB', (11_500, 575))\n"
+        "made = Preprocessing((144, 144), (0, 0, 0), (1, 1, 1), pad_to_square=(255, 255, 255))\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "made.apply([made.fit(image), image])\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    assert int(done.stdout) < 50
 
 
 @pytest.mark.parametrize("pad", [None, (9, 90, 200)])
