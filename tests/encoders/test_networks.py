@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -90,6 +91,15 @@ def test_any_trunk_gets_the_dimensions_asked_for(name: str, trunk: str) -> None:
     network = networks.build(name, trunk=trunk, dimensions=96).eval()
     with torch.inference_mode():
         assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 96)
+
+
+def test_what_apples_gpus_multiply_is_the_mean_of_each_cell() -> None:
+    from cardigan_reco.encoders.networks import gridnet
+
+    for height, width in itertools.product(range(6, 13), repeat=2):
+        maps = torch.rand(2, 3, height, width)
+        wanted = torch.nn.functional.adaptive_avg_pool2d(maps, gridnet.GRID)
+        assert torch.allclose(gridnet.cell_means(maps), wanted, atol=1e-6)
 
 
 def test_a_bundle_in_8_bits_gives_nearly_the_same_vectors(tmp_path: Path) -> None:

@@ -69,6 +69,12 @@ class Block(nn.Module):
         return functional.relu(self.shortcut(maps) + self.second(self.first(maps)))
 
 
+def cell_means(maps: Tensor) -> Tensor:
+    """Returns what `adaptive_avg_pool2d(maps, GRID)` does, by two multiplications."""
+    rows, columns = (_shares(side).to(maps) for side in maps.shape[2:])
+    return torch.einsum("nchw,yh,xw->ncyx", maps, rows, columns)
+
+
 def _convolution(channels: int, width: int, side: int, *, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         _bare(channels, width, side, stride=stride), nn.BatchNorm2d(width), nn.ReLU()
@@ -81,5 +87,17 @@ def _bare(channels: int, width: int, side: int, *, stride: int = 1) -> nn.Conv2d
     return convolution
 
 
+def _shares(side: int) -> Tensor:
+    """Returns (GRID, side): what each place of a side counts in the mean of each cell."""
+    shares = torch.zeros(GRID, side)
+    for cell in range(GRID):
+        start, end = cell * side // GRID, -(-(cell + 1) * side // GRID)
+        shares[cell, start:end] = 1 / (end - start)
+    return shares
+
+
 def _grid(maps: Tensor) -> Tensor:
+    # Apple's GPUs pool no map whose sides aren't multiples of GRID (pytorch #96056).
+    if maps.device.type == "mps" and any(side % GRID for side in maps.shape[2:]):
+        return cell_means(maps).flatten(1)
     return functional.adaptive_avg_pool2d(maps, GRID).flatten(1)
