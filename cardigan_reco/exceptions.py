@@ -2,7 +2,14 @@
 
 
 class CardiganError(Exception):
-    """Base of the package's exceptions."""
+    """Base of the package's exceptions.
+
+    `args` are what the constructor takes: from them Celery and pickle make the exception anew in
+    another process. The first is the message, unless `__str__()` makes it of them.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
 
 class ImageError(CardiganError):
@@ -35,7 +42,7 @@ class Busy(CardiganError):
     code = "busy"
 
     def __init__(self, message: str, retry_after_seconds: int = 2) -> None:
-        super().__init__(message)
+        super().__init__(message, retry_after_seconds)
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -64,7 +71,7 @@ class InvalidFilter(InvalidRequest):
     code = "invalid_filter"
 
     def __init__(self, message: str, name: str, text: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, name, text)
         self.name = name
         self.text = text
 
@@ -98,7 +105,7 @@ class InvalidVectors(EncoderError):
     """
 
     def __init__(self, message: str, rows: list[int]) -> None:
-        super().__init__(message)
+        super().__init__(message, rows)
         self.rows = rows
 
 
@@ -106,4 +113,8 @@ class MissingExtra(CardiganError, ImportError):
     """A feature needs packages that an extra of cardigan-reco installs."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs more packages: pip install 'cardigan-reco[{extra}]'")
+        super().__init__(feature, extra)
+
+    def __str__(self) -> str:
+        feature, extra = self.args
+        return f"{feature} needs more packages: pip install 'cardigan-reco[{extra}]'"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cardigan_reco.encoders.dummy import DummyEncoder
-from cardigan_reco.exceptions import EncoderError
+from cardigan_reco.exceptions import EncoderError, MissingExtra
 
 
 class RecordingEncoder(DummyEncoder):
@@ -51,3 +51,10 @@ class BrokenEncoder(DummyEncoder):
 
     def vectors(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         raise EncoderError("The weights are gone.")
+
+
+class BareEncoder(DummyEncoder):
+    """Lacks its packages."""
+
+    def vectors(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        raise MissingExtra("BareEncoder", "torch")

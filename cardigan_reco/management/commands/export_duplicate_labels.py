@@ -39,7 +39,7 @@ class Command(BaseCommand):
         try:
             shop = listings.current()
         except (LookupError, ImportError) as error:
-            raise CommandError(error.args[0]) from error
+            raise CommandError(str(error)) from error
         if shop is None:
             raise CommandError("CARDIGAN_RECO['DUPLICATES'] is not set: there are no verdicts.")
         found = list(labels.judged(shop, using=options["database"]))
