@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from . import conf, images, metrics, request_ids
-from .encoders import encoders
-from .exceptions import Busy, MissingExtra
+from .encoders import encoders, failures
+from .exceptions import Busy, DeviceLost, MissingExtra
 from .images import Crop, Readable
 
 if TYPE_CHECKING:
@@ -94,7 +94,13 @@ def _min_side(encoder: str, setting: conf.PhotoSearch) -> int | None:
 
 def _encode_here(encoder: str, image: Image.Image) -> Photo:
     running = encoders[encoder]
-    return Photo(running.encode([image])[0], running.fingerprint)
+    try:
+        vector = running.encode([image])[0]
+    except Exception as error:
+        if failures.is_device_lost(error):
+            raise DeviceLost(f"Encoder {encoder!r} has lost its device: {error}") from error
+        raise
+    return Photo(vector, running.fingerprint)
 
 
 def _ask_worker(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Photo:

@@ -29,7 +29,7 @@ from . import (
 )
 from .crew import EverythingHangs
 from .duplicates import listings
-from .encoders import encoders, failures
+from .encoders import encoders
 from .exceptions import CardiganError, DeviceLost, MissingExtra
 from .models import Embedding
 from .summary import Summary
@@ -104,9 +104,8 @@ def encode_photo(encoder: str, picture: str) -> dict[str, str]:
         extra = {"encoder": encoder, "seconds": round(seconds, 3)}
         logger.info("A photo was encoded in %.3f s", seconds, extra=extra)
         return answer
-    except Exception as error:
-        if failures.is_device_lost(error):
-            _end_worker(error)
+    except DeviceLost as error:
+        _end_worker(error)
         raise
 
 

@@ -17,9 +17,10 @@ from pytest_django import Settings
 
 from cardigan_reco import images, photos, search
 from cardigan_reco.encoders import encoders
-from cardigan_reco.exceptions import Busy, EncoderError
+from cardigan_reco.exceptions import Busy, DeviceLost, EncoderError, MissingExtra
 from tests.celery import configured
 from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
+from tests.faults.conftest import encoder
 from tests.processes import Process, RedisServer, black_hole, free_port, wait_until
 
 
@@ -46,6 +47,11 @@ class TestInThisProcess:
         assert len(lossless.getvalue()) > 5_000
         answer = photos.answer("default", b64encode(lossless.getvalue()).decode())
         assert answer["fingerprint"] == encoders["default"].fingerprint
+
+    def test_fault_42_a_lost_device_is_named(self, settings: Settings) -> None:
+        settings.CARDIGAN_RECO = {"ENCODERS": encoder("LostEncoder")}
+        with pytest.raises(DeviceLost, match="'default' has lost its device: CUDA error"):
+            photos.encode(jpeg(RED), encoder="default")
 
     def test_only_so_many_at_a_time(self, settings: Settings) -> None:
         searching(settings, CONCURRENT=1, WAIT_SECONDS=0.05)
@@ -164,6 +170,19 @@ class TestInAWorker:
         broken = {"BACKEND": "tests.recording_encoders.BrokenEncoder"}
         start_worker(ENCODERS={"default": broken})
         with pytest.raises(EncoderError):
+            photos.encode(jpeg(RED), encoder="default")
+
+    def test_fault_42_a_lost_device_arrives_and_ends_the_worker(
+        self, start_worker: StartSearchWorker
+    ) -> None:
+        worker = start_worker(ENCODERS=encoder("LostEncoder"))
+        with pytest.raises(DeviceLost, match="'default' has lost its device: CUDA error"):
+            photos.encode(jpeg(RED), encoder="default")
+        assert worker.wait() == 70, worker.output()
+
+    def test_a_missing_extra_arrives(self, start_worker: StartSearchWorker) -> None:
+        start_worker(ENCODERS={"default": {"BACKEND": "tests.recording_encoders.BareEncoder"}})
+        with pytest.raises(MissingExtra, match=r"pip install 'cardigan-reco\[torch\]'"):
             photos.encode(jpeg(RED), encoder="default")
 
     def test_a_broker_that_is_down_is_busy(self) -> None:
