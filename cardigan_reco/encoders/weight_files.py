@@ -40,7 +40,11 @@ class WeightFile:
         except ModuleNotFoundError as error:
             raise MissingExtra("Loading weights", "torch") from error
         data = _read(self.path)
-        _check_sha256(self.path, data, self.sha256)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise EncoderError(
+                f"The weights {self.path} have been replaced since this process read them. Restart "
+                "the process, or restore the file."
+            )
         try:
             return dict(load(data))
         except SafetensorError as error:
@@ -67,7 +71,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise EncoderError(
-            f"The weights {path} can't be read ({error.strerror}). Give the path of a "
+            f"The weights {path.absolute()} can't be read ({error.strerror}). Give the path of a "
             ".safetensors file that this process may read."
         ) from error
 
@@ -82,7 +86,8 @@ def _check_sha256(path: Path, data: bytes, wanted: str) -> None:
 
 
 def _header(path: Path, data: bytes) -> dict[str, object]:
-    if data.startswith(_PICKLES):
+    # The length of a header may begin with the same bytes; then the header's brace follows it.
+    if data.startswith(_PICKLES) and data[8:9] != b"{":
         raise EncoderError(
             f"The weights {path} are a pickle, as torch.save() writes it, which can run any "
             "code when it is read. Save them with safetensors.torch.save_file() instead."

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import re
 import struct
 
 import pytest
@@ -99,9 +100,17 @@ def test_fault_59_what_torch_save_writes_is_refused(tmp_path):
         TorchEncoder(path)
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(EncoderError, match=r"absent.safetensors can't be read \(No such file"):
-        TorchEncoder(tmp_path / "absent.safetensors")
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580, 0x10280])
+def test_a_header_as_long_as_a_pickle_begins_is_none(file, length):
+    text = safetensors({})[8:-8].ljust(length)
+    assert open_weights(file(safetensors(header=text))).metadata == {}
+
+
+def test_a_missing_file_is_named_by_its_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = re.escape(str(tmp_path / "absent.safetensors"))
+    with pytest.raises(EncoderError, match=rf"{path} can't be read \(No such file"):
+        TorchEncoder("absent.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +179,7 @@ def test_a_file_that_changes_before_its_first_use_is_refused(file, shirt):
     path = file(bundle.BUNDLED.read_bytes())
     encoder = TorchEncoder(path, device="cpu")
     path.write_bytes(safetensors({"bundle": json.dumps(GOOD)}))
-    with pytest.raises(EncoderError, match="Restore the file"):
+    with pytest.raises(EncoderError, match="since this process read them"):
         encoder.encode([shirt])
 
 
