@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cardigan_reco.encoders import networks
+from cardigan_reco.encoders import devices, networks
 from cardigan_reco.encoders.network_encoder import NetworkEncoder
 from cardigan_reco.encoders.torch import TorchEncoder
 from cardigan_reco.exceptions import EncoderError
@@ -148,10 +148,39 @@ def test_a_named_device_says_whether_cuda_is_used(device, wanted):
     assert TorchEncoder(device=device).uses_cuda is wanted
 
 
-@pytest.mark.parametrize("hidden", ["", "-1"])
-def test_auto_is_not_cuda_when_its_devices_are_hidden(monkeypatch, hidden):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert TorchEncoder().uses_cuda is False
+@pytest.fixture
+def machine_with_cuda(monkeypatch):
+    """One with an NVIDIA device, and a torch that can use it."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(devices.Path, "glob", lambda path, pattern: iter([path / "nvidia0"]))
+    monkeypatch.setattr(devices.metadata, "version", lambda package: "2.11.0+cu130")
+
+
+@pytest.mark.usefixtures("machine_with_cuda")
+class TestAuto:
+    def test_is_cuda_where_that_is(self):
+        assert TorchEncoder().uses_cuda is True
+
+    @pytest.mark.parametrize("hidden", ["", "-1"])
+    def test_is_not_when_its_devices_are_hidden(self, monkeypatch, hidden):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert TorchEncoder().uses_cuda is False
+
+    def test_is_not_without_a_device(self, monkeypatch):
+        monkeypatch.setattr(devices.Path, "glob", lambda path, pattern: iter([]))
+        monkeypatch.setattr(devices.Path, "exists", lambda path: False)
+        assert TorchEncoder().uses_cuda is False
+
+    def test_is_not_with_the_torch_for_cpus(self, monkeypatch):
+        monkeypatch.setattr(devices.metadata, "version", lambda package: "2.11.0+cpu")
+        assert TorchEncoder().uses_cuda is False
+
+    def test_is_not_without_torch(self, monkeypatch):
+        def absent(package):
+            raise devices.metadata.PackageNotFoundError(package)
+
+        monkeypatch.setattr(devices.metadata, "version", absent)
+        assert TorchEncoder().uses_cuda is False
 
 
 class CrampedEncoder(NetworkEncoder):
