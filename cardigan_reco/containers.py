@@ -13,7 +13,7 @@ from .exceptions import ImageError, UnsupportedFormat
 MAX_CHUNKS = 100_000
 """Chunks that a PNG or WebP file may have."""
 MAX_SEGMENTS = 2_000
-"""Segments that a JPEG file may have before its first scan."""
+"""Segments that a JPEG file may have before its first scan, and again from there on."""
 MAX_SCANS = 64
 """Scans of a progressive JPEG: encoders write about ten, and each costs a pass over all pixels."""
 MAX_PROFILE_BYTES = 4 * 1024 * 1024
@@ -43,6 +43,7 @@ _HEIF_BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "a HEIC"),
 }
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_JPEG_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_METADATA = {0xFE, *range(0xE1, 0xF0)} - {0xEE}
@@ -122,9 +123,27 @@ def _jpeg(data: bytes) -> Container:
         raise ImageError(f"The JPEG has more than {MAX_SEGMENTS} segments before its first scan.")
     if size is None:
         raise ImageError("The JPEG is damaged: it names no size.")
-    if (scans := data.count(b"\xff\xda", start)) > MAX_SCANS:
+    if (scans := _jpeg_scans(data, start)) > MAX_SCANS:
         raise ImageError(f"The JPEG has {scans} scans, more than {MAX_SCANS}.")
     return Container("JPEG", size, orientation, adobe, b"".join([*kept, data[start:]]))
+
+
+def _jpeg_scans(data: bytes, position: int) -> int:
+    """Returns how many scans there are from the first to the picture's end, as decoders see it.
+
+    What follows that, such as the video of a phone's motion photo, may look like any number more.
+    """
+    scans = 0
+    for _ in range(MAX_SEGMENTS):
+        found = _JPEG_END_OF_SCAN.search(data, position)
+        if found is None or (marker := data[found.end() - 1]) == 0xD9:
+            return scans
+        scans += marker == 0xDA
+        position = found.end()
+        # libjpeg may take a reserved one, below, for a restart's that is damaged: no length then.
+        if marker >= 0xC0 and marker not in _JPEG_WITHOUT_LENGTH:
+            position += max(2, int.from_bytes(data[position : position + 2]))
+    raise ImageError(f"The JPEG has more than {MAX_SEGMENTS} segments after its first scan.")
 
 
 def _png(data: bytes) -> Container:

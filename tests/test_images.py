@@ -305,6 +305,38 @@ def test_endless_chunks_segments_and_scans_are_refused():
         images.load(data[:-2] + scan * 64 + data[-2:])
 
 
+def test_what_follows_a_jpeg_is_no_scan_of_it():
+    """As in the motion photos of phones, which end in a video."""
+    data = encoded(noise((100, 100)), "JPEG") + b"\xff\xda" * 1_000
+    assert images.load(data).size == (100, 100)
+
+
+def test_what_a_jpeg_has_in_a_comment_is_no_scan_of_it():
+    data = encoded(plain(), "JPEG", progressive=True)
+    second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    comment = b"\xff\xda" * 1_000
+    segment = b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment
+    assert images.load(data[:second] + segment + data[second:]).size == (64, 48)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [b"", b"\xff", b"\xff\x00", b"\xff\xd0", b"\xff\x02\xff\xff", b"\xff\x01", b"\xff\xfe\0\0"],
+    ids=["nothing", "filling", "stuffing", "a restart", "a reserved one", "no length", "length 0"],
+)
+def test_no_scan_of_a_jpeg_is_hidden(between):
+    data = encoded(plain(), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(ImageError, match="scans, more than 64"):
+        images.load(data[:-2] + (between + scan) * 64 + data[-2:])
+
+
+def test_endless_segments_after_a_scan_are_refused():
+    data = encoded(plain(), "JPEG")
+    with pytest.raises(ImageError, match="more than 2000 segments after its first scan"):
+        images.load(data[:-2] + b"\xff\xfe\0\2" * 2_000 + data[-2:])
+
+
 # Faults 17-19: damage and odd sizes
 
 
