@@ -57,7 +57,8 @@ def write(
                     summary.encoded += 1
                     summary.sources.append(keys[claim])
                     values = {"pk": keys[claim], "vector": vectors[claim], "digest": digest}
-                    rows.append(embedding(**values, encoder_version=version))
+                    # By its key: of a relation Django asks the shop's routers, which may refuse it.
+                    rows.append(embedding(**values, encoder_version_id=version.pk))
                 case Skipped.UNCHANGED:
                     summary.skipped += 1
                 case Skipped.NO_PICTURE:

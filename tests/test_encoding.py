@@ -152,6 +152,23 @@ def test_a_batch_is_claimed_in_pieces_and_limited(add_product: AddProduct) -> No
         image.save()
     limited = encoding.drain(ProductImageEmbedding, using="default", batch_size=3, limit=4)
     assert [s.total for s in limited] == [3, 1]
+class Elsewhere:
+    """A router by which the shop writes to its default database alone."""
+
+    def db_for_write(self, model: type, **hints: object) -> str:
+        return "default"
+
+
+def test_a_picture_is_encoded_by_way_of_an_alias_that_the_routers_do_not_know(
+    settings: Settings, django_db_blocker: DjangoDbBlocker
+) -> None:
+    poster()
+    settings.DATABASE_ROUTERS = [Elsewhere()]
+    with django_db_blocker.unblock(), alias("direct") as direct:
+        (summary,) = encoding.drain(PosterEmbedding, using=direct)
+    assert summary.encoded == 1
+
+
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", jpeg()[:400]], ids=["empty", "html", "cut"])
