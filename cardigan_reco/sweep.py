@@ -127,7 +127,8 @@ def _mark(embedding: type[Embedding], sources: QuerySet[Any]) -> int:
     waited for them could hold what they want next.
     """
     with transaction.atomic(using=sources.db):
-        free = sources.select_for_update(skip_locked=True, no_key=True)
+        # Not in the order of Meta, which may join tables that are not ours to lock, or can't be.
+        free = sources.order_by().select_for_update(skip_locked=True, no_key=True)
         return queue.mark_new(embedding, free)
 
 

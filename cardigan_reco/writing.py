@@ -142,7 +142,8 @@ def _lock_sources(embedding: type[Embedding], pks: Sequence[Any], using: str) ->
     if not pks:
         return set()
     source = embedding.source_model()
-    rows = source._base_manager.using(using).filter(pk__in=pks).values_list("pk")
+    # Not in the order of Meta, which may join tables that are not ours to lock, or can't be.
+    rows = source._base_manager.using(using).filter(pk__in=pks).order_by().values_list("pk")
     sql, parameters = rows.query.get_compiler(using).as_sql()
     with connections[using].cursor() as cursor:
         cursor.execute(f"{sql} FOR KEY SHARE SKIP LOCKED", parameters)

@@ -28,7 +28,7 @@ from cardigan_reco.summary import Summary
 from tests.aliases import alias
 from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
 from tests.processes import wait_until
-from tests.testapp.catalogue.models import ProductImage
+from tests.testapp.catalogue.models import Product, ProductImage
 from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -169,6 +169,25 @@ def test_a_picture_is_encoded_by_way_of_an_alias_that_the_routers_do_not_know(
     assert summary.encoded == 1
 
 
+def test_a_batch_is_claimed_in_pieces_and_limited(add_product: AddProduct) -> None:
+    add_product("mug", *[RED] * 7)
+    sizes = [s.total for s in encoding.drain(ProductImageEmbedding, using="default", batch_size=3)]
+    assert sizes == [3, 3, 1]
+    for image in ProductImage.objects.all():
+        image.save()
+    limited = encoding.drain(ProductImageEmbedding, using="default", batch_size=3, limit=4)
+    assert [s.total for s in limited] == [3, 1]
+
+
+@pytest.mark.parametrize("ordering", ["product__title", "product__parent__title"])
+def test_the_order_of_the_sources_locks_no_other_rows(
+    ordering: str, add_product: AddProduct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are there any to lock where a product has no parent, which PostgreSQL refuses."""
+    mug = add_product("mug", RED)
+    monkeypatch.setattr(ProductImage._meta, "ordering", [ordering])
+    with held(Product, mug.pk):
+        assert encode_all().encoded == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", jpeg()[:400]], ids=["empty", "html", "cut"])
@@ -339,22 +358,8 @@ class TestEncoderTrouble:
 
     def test_a_source_that_the_shop_locks_is_encoded_later(self) -> None:
         mine = poster()
-        locked, finish = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with transaction.atomic():
-                Poster.objects.select_for_update().get(pk=mine.pk)
-                locked.set()
-                finish.wait(10)
-            connections.close_all()
-
-        thread = threading.Thread(target=hold)
-        thread.start()
-        locked.wait(10)
-        summary = encode_all()
-        finish.set()
-        thread.join()
-        assert summary.retried == 1
+        with held(Poster, mine.pk):
+            assert encode_all().retried == 1
         EncodingRequest.objects.update(available_at="2000-01-01T00:00Z")
         assert encode_all().encoded == 1
 
@@ -409,6 +414,28 @@ class TestNextBatch:
         summaries = draining()
         next(summaries)
         stopping.ask()
+@contextmanager
+def held(model: type[Any], pk: Any) -> Iterator[None]:
+    """Locks a row in another transaction, as the shop does to change it."""
+    locked, finish = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            model.objects.select_for_update().get(pk=pk)
+            locked.set()
+            finish.wait(10)
+        connections.close_all()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert locked.wait(10)
+        yield
+    finally:
+        finish.set()
+        thread.join()
+
+
         assert list(summaries) == []
         assert requests() == [self.WAITING] * 3
 

@@ -182,6 +182,15 @@ def test_what_the_shop_is_changing_is_left_to_the_shop(
     assert found() == {Kind.MISSING: 1}
 
 
+def test_an_order_by_what_a_source_may_lack_keeps_nothing_from_being_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PostgreSQL locks no rows of a table that may have none for a source."""
+    import_images("a.jpg")
+    monkeypatch.setattr(ProductImage._meta, "ordering", ["product__parent__title"])
+    assert found() == {Kind.MISSING: 1}
+
+
 def test_a_request_that_was_made_again_meanwhile_is_kept() -> None:
     queue.mark(ProductImageEmbedding, [1, 2], using=DB)
     seen = dict(EncodingRequest.objects.values_list("pk", "version"))
