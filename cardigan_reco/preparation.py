@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from django.db.models.fields.files import FieldFile
 from PIL.Image import Image
 
-from . import conf, crew, images, queue, stopping
+from . import conf, crew, files, images, queue, stopping
 from .crew import Hung, Job, Shift
 from .encoders.base import Encoder
 from .exceptions import ImageError
@@ -107,7 +106,7 @@ def begin(
 ) -> Underway:
     """Lets threads read the pictures of the claims, decode them and fit them to the encoder."""
     by_pk = queue.source_pks(embedding, claims)
-    sources = embedding.source_model()._base_manager.using(using).in_bulk(list(by_pk))
+    names = files.names(embedding, by_pk, using=using)
     known = dict(
         embedding._base_manager.using(using)
         .filter(pk__in=list(by_pk), encoder_version=version)
@@ -118,9 +117,9 @@ def begin(
     min_side = encoder.min_side
 
     def open_one(job: Job[Any]) -> Preparation:
-        opener = _Opener(job, min_side, quarantine)
+        opener = _Opener(embedding, job, min_side, quarantine)
         opened = opener.open(
-            getattr(sources[job.key], embedding.image_field),
+            names[job.key],
             known.get(job.key),
             alone=is_tainted or by_pk[job.key].attempts > 1,
         )
@@ -130,8 +129,8 @@ def begin(
 
     settings = conf.current()
     seconds = settings.preparation_seconds
-    shift = crew.start(sources, open_one, threads=settings.decode_threads, seconds=seconds)
-    return Underway(by_pk, shift, sources, time.monotonic() + seconds)
+    shift = crew.start(names, open_one, threads=settings.decode_threads, seconds=seconds)
+    return Underway(by_pk, shift, names, time.monotonic() + seconds)
 
 
 def _prepared(outcome: Preparation | Hung | None) -> Preparation:
@@ -150,17 +149,18 @@ def _prepared(outcome: Preparation | Hung | None) -> Preparation:
 class _Opener:
     """Reads and decodes one picture, and says how far it is."""
 
+    embedding: type[Embedding]
     job: Job[Any]
     min_side: int | None
     quarantine: Quarantine
 
-    def open(self, file: FieldFile, known_digest: str | None, *, alone: bool) -> Preparation:
-        if not file:
+    def open(self, name: str | None, known_digest: str | None, *, alone: bool) -> Preparation:
+        if not name:
             return Skipped.NO_PICTURE
         settings = conf.current()
         try:
             self.job.begin(READING, min(settings.read_seconds, settings.preparation_seconds))
-            with file.open() as opened:
+            with files.named(self.embedding, name).open() as opened:
                 data = images.read(opened)
             digest = images.digest(data)
             if digest == known_digest:
@@ -173,10 +173,10 @@ class _Opener:
         except DecoderKilled as error:
             return Refusal(Failure.DEAD, str(error), may_pass=True)
         except FileNotFoundError:
-            reason = f"The storage has no file {file.name!r}."
+            reason = f"The storage has no file {name!r}."
             return Refusal(Failure.MISSING, reason, may_pass=True)
         except Exception as error:  # Storages raise whatever their client libraries raise.
-            return Trouble(f"{file.name!r} can't be read: {type(error).__name__}: {error}")
+            return Trouble(f"{name!r} can't be read: {type(error).__name__}: {error}")
 
     def _decode(self, data: bytes, alone: bool) -> Image:
         settings = conf.current()

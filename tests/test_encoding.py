@@ -26,7 +26,7 @@ from cardigan_reco.exceptions import EncoderError
 from cardigan_reco.models import CollectionRevision, EncoderVersion, EncodingRequest
 from cardigan_reco.summary import Summary
 from tests.aliases import alias
-from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
+from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg, unmeasured
 from tests.processes import wait_until
 from tests.testapp.catalogue.models import Product, ProductImage
 from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
@@ -245,6 +245,36 @@ def test_a_storage_that_fails_is_never_the_pictures_fault(monkeypatch: pytest.Mo
     assert (state, attempts) == ("waiting", 0)
     assert "ClientError: 503 Slow Down" in error
     assert PosterEmbedding.objects.exists()
+
+
+def test_a_lost_file_whose_size_is_not_known_keeps_no_other_from_being_encoded(
+    add_product: AddProduct,
+) -> None:
+    mug = add_product("mug", RED, GREEN)
+    lost = mug.images.earliest("pk")
+    lost.original.storage.delete(lost.original.name)
+    with unmeasured():
+        summary = encode_all()
+    assert (summary.encoded, summary.retried) == (1, 1)
+    assert request() == ("waiting", 1, f"The storage has no file {lost.original.name!r}.")
+
+
+def test_no_file_is_opened_outside_the_threads_that_may_be_left_behind(
+    add_product: AddProduct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened_by = []
+    original = FileSystemStorage._open
+
+    def open_file(self: FileSystemStorage, name: str, mode: str = "rb") -> File:
+        opened_by.append(threading.current_thread())
+        return original(self, name, mode)
+
+    add_product("mug", RED)
+    monkeypatch.setattr(FileSystemStorage, "_open", open_file)
+    with unmeasured():
+        assert encode_all().encoded == 1
+    assert len(opened_by) == 1
+    assert threading.current_thread() not in opened_by
 
 
 @pytest.mark.usefixtures("unwell")

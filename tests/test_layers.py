@@ -39,6 +39,7 @@ LAYERS = [
         "encoding",
         "estimates",
         "fetching",
+        "files",
         "indexes",
         "neighbours",
         "operations",

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from cardigan_reco import conf, copies, crew, images
+from cardigan_reco import conf, copies, crew, files, images
 from cardigan_reco.copies import Comparison, DamagedDescriptor, Descriptor
 from cardigan_reco.crew import Hung, Job
 from cardigan_reco.exceptions import ImageError
-from cardigan_reco.models import CopyDescriptor
+from cardigan_reco.models import CopyDescriptor, Embedding
 from cardigan_reco.preparation import DECODING, READING
 
 from . import pending
@@ -51,14 +51,11 @@ def make(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, Trouble]:
         return {}
     embedding = pictures.shop.embedding
     wanted = [picture.source for group in by_digest.values() for picture in group]
-    sources = embedding.source_model()._base_manager.using(pictures.using).in_bulk(wanted)
+    names = files.names(embedding, wanted, using=pictures.using)
 
     def describe(job: Job[str]) -> Descriptor | Trouble:
-        files = [
-            getattr(sources.get(picture.source), embedding.image_field, None)
-            for picture in by_digest[job.key]
-        ]
-        return _first(files, job)
+        carriers = [names.get(picture.source) for picture in by_digest[job.key]]
+        return _first(embedding, carriers, job)
 
     done = crew.work_through(
         by_digest, describe, threads=conf.current().decode_threads, seconds=float("inf")
@@ -124,23 +121,25 @@ def compare(
     return None
 
 
-def _first(files: Iterable[Any], job: Job[str]) -> Descriptor | Trouble:
+def _first(
+    embedding: type[Embedding], names: Iterable[str | None], job: Job[str]
+) -> Descriptor | Trouble:
     """Returns the descriptor of the first file that can be read, of those with the job's digest."""
     found: Descriptor | Trouble = Trouble.MISSING
-    for file in files:
-        found = _describe(file, job)
+    for name in names:
+        found = _describe(embedding, name, job)
         if isinstance(found, Descriptor):
             break
     return found
 
 
-def _describe(file: Any, job: Job[str]) -> Descriptor | Trouble:
-    if not file:
+def _describe(embedding: type[Embedding], name: str | None, job: Job[str]) -> Descriptor | Trouble:
+    if not name:
         return Trouble.CHANGED
     limits = conf.current()
     try:
         job.begin(READING, limits.read_seconds)
-        with file.open() as opened:
+        with files.named(embedding, name).open() as opened:
             data = images.read(opened)
         if images.digest(data) != job.key:
             return Trouble.CHANGED

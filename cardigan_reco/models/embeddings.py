@@ -77,7 +77,8 @@ class Embedding(models.Model):
     encoder: ClassVar[str] = "default"
     """Alias in CARDIGAN_RECO["ENCODERS"]."""
     image_field: ClassVar[str] = "image"
-    """Name of the ImageField on the source."""
+    """Name of the ImageField on the source. Workers open its files by their names alone: an
+    `attr_class` of the shop's gets no instance."""
     item_field: ClassVar[str | None] = None
     """Path from the source to what is recommended, such as "product"; None: the source itself."""
     ef_search: ClassVar[int | None] = None

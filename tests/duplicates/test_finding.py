@@ -26,7 +26,7 @@ from cardigan_reco.duplicates.run import Run
 from cardigan_reco.exceptions import MissingExtra
 from cardigan_reco.models import CopyDescriptor, DuplicateCheck, DuplicateGroup, DuplicatePair
 from cardigan_reco.tasks import encode_pending
-from tests.conftest import encode_all
+from tests.conftest import encode_all, unmeasured
 from tests.duplicates.shop import (
     add_picture,
     file_of,
@@ -555,6 +555,15 @@ class TestFiles:
         Path(mug.images.get().original.path).write_bytes(data)
         ProductImageEmbedding.objects.filter(source__product=mug).update(digest=images.digest(data))
         assert find().troubles == {Trouble.REFUSED: 1}
+
+    def test_a_lost_file_whose_size_is_not_known_is_missing(self) -> None:
+        mug = list_item("mug", file_of(photo(1)))
+        list_item("cup", file_of(photo(2)))
+        encode_all()
+        Path(mug.images.get().original.path).unlink()
+        with unmeasured():
+            done = find()
+        assert done.troubles == {Trouble.MISSING: 1}
 
     def test_storages_raise_what_they_like(self, monkeypatch: pytest.MonkeyPatch) -> None:
         list_item("mug", file_of(photo(1)))
