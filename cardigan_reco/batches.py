@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+)
 
 from . import preparation, queue
 from .encoders import encoders
@@ -20,6 +28,8 @@ from .queue import Claim
 
 _unreturned: list[tuple[str, Sequence[Claim]]] = []
 """Claims, with their database, that couldn't be given back since it was away."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,16 @@ def _held(claims: Sequence[Claim], using: str, is_to_blame: bool = True) -> Iter
         else:
             connections[using].close()
             _release(claims, using)
+        raise
+    except (ProgrammingError, NotSupportedError) as error:  # Code that is ahead of its tables.
+        _release(claims, using)
+        logger.error(
+            "Database %r can't do what this code asks of it, so its pictures wait. Run manage.py "
+            "migrate, and see what cardigan_status says: %s",
+            using,
+            str(error).partition("\n")[0],
+            extra={"database": using},
+        )
         raise
     except (CardiganError, ImproperlyConfigured):  # An encoder that can't be built.
         _release(claims, using)

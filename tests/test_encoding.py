@@ -15,7 +15,15 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage
-from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.db import (
+    IntegrityError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+    connections,
+    transaction,
+)
 from django.db.backends.dummy.base import DatabaseWrapper as NoDatabase
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker, Settings
@@ -144,14 +152,6 @@ def test_a_picture_is_encoded_where_the_default_database_is_none(
     assert ProductImageEmbedding.objects.count() == 1
 
 
-def test_a_batch_is_claimed_in_pieces_and_limited(add_product: AddProduct) -> None:
-    add_product("mug", *[RED] * 7)
-    sizes = [s.total for s in encoding.drain(ProductImageEmbedding, using="default", batch_size=3)]
-    assert sizes == [3, 3, 1]
-    for image in ProductImage.objects.all():
-        image.save()
-    limited = encoding.drain(ProductImageEmbedding, using="default", batch_size=3, limit=4)
-    assert [s.total for s in limited] == [3, 1]
 class Elsewhere:
     """A router by which the shop writes to its default database alone."""
 
@@ -344,6 +344,26 @@ class TestEncoderTrouble:
             encode_all()
         assert request() == ("waiting", 0, "")
 
+    def test_a_migration_that_waits_charges_nobody_and_is_told(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        mine, table = poster(), PosterEmbedding._meta.db_table
+        encode_all()
+        mine.image.save("b.jpg", ContentFile(jpeg(GREEN)))
+        with renamed(table, "digest", "not_yet"):
+            for _ in range(4):
+                with pytest.raises(ProgrammingError):
+                    encode_all()
+        assert request() == ("waiting", 0, "")
+        assert PosterEmbedding.objects.exists()
+        record = caplog.records[-1]
+        assert (record.name, record.levelno) == ("cardigan_reco.batches", logging.ERROR)
+        assert record.getMessage() == (
+            "Database 'default' can't do what this code asks of it, so its pictures wait. Run "
+            "manage.py migrate, and see what cardigan_status says: column "
+            f"{table}.digest does not exist"
+        )
+
     def test_an_interrupt_gives_the_batch_back(self) -> None:
         def interrupt() -> None:
             raise KeyboardInterrupt
@@ -392,6 +412,28 @@ class TestEncoderTrouble:
             assert encode_all().retried == 1
         EncodingRequest.objects.update(available_at="2000-01-01T00:00Z")
         assert encode_all().encoded == 1
+
+
+@contextmanager
+def held(model: type[Any], pk: Any) -> Iterator[None]:
+    """Locks a row in another transaction, as the shop does to change it."""
+    locked, finish = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            model.objects.select_for_update().get(pk=pk)
+            locked.set()
+            finish.wait(10)
+        connections.close_all()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert locked.wait(10)
+        yield
+    finally:
+        finish.set()
+        thread.join()
 
 
 def draining(**options: Any) -> Iterator[Summary]:
@@ -444,28 +486,6 @@ class TestNextBatch:
         summaries = draining()
         next(summaries)
         stopping.ask()
-@contextmanager
-def held(model: type[Any], pk: Any) -> Iterator[None]:
-    """Locks a row in another transaction, as the shop does to change it."""
-    locked, finish = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with transaction.atomic():
-            model.objects.select_for_update().get(pk=pk)
-            locked.set()
-            finish.wait(10)
-        connections.close_all()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    try:
-        assert locked.wait(10)
-        yield
-    finally:
-        finish.set()
-        thread.join()
-
-
         assert list(summaries) == []
         assert requests() == [self.WAITING] * 3
 
@@ -518,6 +538,8 @@ def held(model: type[Any], pk: Any) -> Iterator[None]:
         [
             ("check_violation", IntegrityError, [LEASED, LEASED, WAITING, WAITING, WAITING]),
             ("disk_full", OperationalError, [WAITING] * 5),
+            ("undefined_column", ProgrammingError, [WAITING] * 5),
+            ("feature_not_supported", NotSupportedError, [WAITING] * 5),
         ],
     )
     def test_is_not_to_blame_for_what_is_not_written(
@@ -552,6 +574,18 @@ def held(model: type[Any], pk: Any) -> Iterator[None]:
         with pytest.raises(ImproperlyConfigured, match="nowhere"):
             list(draining())
         assert requests() == [self.WAITING] * 5
+
+
+@contextmanager
+def renamed(table: str, column: str, other: str) -> Iterator[None]:
+    """Gives a column another name, as if its migration had not come yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME {column} TO {other}")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {table} RENAME {other} TO {column}")
 
 
 @contextmanager
