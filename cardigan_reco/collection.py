@@ -38,8 +38,13 @@ def databases() -> list[str]:
 
 @cache
 def fed_by(source: type[Model]) -> tuple[type[Embedding], ...]:
-    """Returns the embedding models whose pictures live on `source` or on a parent of it."""
-    return tuple(model for model in models() if issubclass(source, model.source_model()))
+    """Returns the embedding models whose pictures live on `source` or on a parent of it.
+
+    A source that is a proxy may be saved as its concrete model, too.
+    """
+    return tuple(
+        model for model in models() if model.source_model()._meta.concrete_model in source.__mro__
+    )
 
 
 def labelled(label: str) -> type[Embedding]:

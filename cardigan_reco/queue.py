@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from django.db import connections
+from django.db import connections, router
 from django.db.models import Count, QuerySet, TextField
 from django.db.models.functions import Cast, Now
 
@@ -43,6 +43,20 @@ class Failure(StrEnum):
     MISSING = State.MISSING
     BAD_IMAGE = State.BAD_IMAGE
     DEAD = State.DEAD
+
+
+def is_in(using: str) -> bool:
+    """Returns whether a database has a queue: the shop may save its models into others, too.
+
+    What the routers say isn't enough: a database that is migrated by way of another alias has it.
+    """
+    if router.allow_migrate_model(using, EncodingRequest):
+        return True
+    if connections[using].vendor != "postgresql":
+        return False
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [TABLE])
+        return bool(cursor.fetchone()[0])
 
 
 def mark(embedding: type[Embedding], source_pks: Iterable[Any], *, using: str) -> None:

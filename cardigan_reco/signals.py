@@ -88,24 +88,35 @@ def _saved(
 ) -> None:
     held = _held.get()
     new_files = instance.__dict__.pop(NEW_FILES, ())
+    if not queue.is_in(using):
+        return
     triggers_mark = conf.current().capture == "triggers"
     for embedding in collection.fed_by(sender):
         if update_fields is not None and embedding.image_field not in update_fields:
             continue
+        # Of a child model, this may be another column than its own key.
+        source_pk = getattr(instance, embedding.source_model()._meta.pk.attname)
+        if source_pk is None:
+            continue  # A fixture's row of a child, which brings none of its parent's columns.
         is_ours = not triggers_mark or embedding.image_field in new_files
         if held is not None:
+            source_pks = held[embedding, using]  # Also where triggers mark: a worker is woken.
             if is_ours:
-                held[embedding, using].add(instance.pk)
+                source_pks.add(source_pk)
             continue
         if is_ours:
-            queue.mark(embedding, [instance.pk], using=using)
+            queue.mark(embedding, [source_pk], using=using)
         if not raw:
             _ring_on_commit(using)
 
 
 def _deleted(sender: type[Model], instance: Model, using: str, **kwargs: object) -> None:
+    if not queue.is_in(using):
+        return
     for embedding in collection.fed_by(sender):
-        queue.forget(embedding, instance.pk, using=using)
+        # Django tells of the parents of what it deletes, too, unless they stay.
+        if sender._meta.concrete_model is embedding.source_model()._meta.concrete_model:
+            queue.forget(embedding, instance.pk, using=using)
 
 
 def _migrated(using: str, plan: object = None, **kwargs: object) -> None:

@@ -28,6 +28,7 @@ from cardigan_reco.exceptions import CaptureError
 from cardigan_reco.models import EncodingRequest
 from cardigan_reco.operations import CaptureWrites
 from cardigan_reco.queue import Failure
+from cardigan_reco.signals import paused
 from tests.conftest import GREEN, RED, AddProduct, encode_all, jpeg
 from tests.processes import Broker
 from tests.testapp.catalogue.models import Product, ProductImage, PromotedImage
@@ -374,6 +375,15 @@ class TestSignals:
         self, images: Images, silent_doorbell: list[str]
     ) -> None:
         with transaction.atomic():
+            save(images)
+            assert silent_doorbell == []
+        assert silent_doorbell == ["default"]
+        assert requests() == {str(images[0].pk): 1}
+
+    def test_an_import_that_holds_them_back_wakes_a_worker_at_its_end(
+        self, images: Images, silent_doorbell: list[str]
+    ) -> None:
+        with paused():
             save(images)
             assert silent_doorbell == []
         assert silent_doorbell == ["default"]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
+from django.apps import apps
 from django.core import serializers
 from django.core.files.base import ContentFile
-from django.db import transaction
+from django.db import connection, connections, models, transaction
+from django.db.models.signals import post_save, pre_delete, pre_save
+from django.test.utils import isolate_apps
+from pytest_django import DjangoDbBlocker, Settings
 
-from cardigan_reco.models import EncodingRequest
+from cardigan_reco import collection, queue, signals
+from cardigan_reco.models import Embedding, EmbeddingField, EncodingRequest
 from cardigan_reco.signals import paused
+from tests.aliases import alias
 from tests.conftest import GREEN, RED, AddProduct, add_image, encode_all, jpeg
 from tests.testapp.catalogue.models import ProductImage, PromotedImage
 from tests.testapp.models import Poster, ProductImageEmbedding
@@ -94,6 +102,19 @@ def test_raw_saves_are_marked_and_wake_nobody(
     assert silent_doorbell == []
 
 
+def test_a_fixture_marks_the_picture_of_a_child_by_its_parents_row(
+    add_product: AddProduct,
+) -> None:
+    image = PromotedImage.objects.create(
+        product=add_product("mug"), original=ContentFile(jpeg(), name="a.jpg"), slogan="New"
+    )
+    fixture = serializers.serialize("json", [image.productimage_ptr, image])
+    EncodingRequest.objects.all().delete()
+    for loaded in serializers.deserialize("json", fixture):
+        loaded.save()
+    assert requests() == {str(image.pk): ("waiting", 1)}
+
+
 def test_a_picture_that_is_removed_takes_its_embedding_with_it() -> None:
     poster = Poster.objects.create(title="A", image=ContentFile(jpeg(), name="a.jpg"))
     assert encode_all().encoded == 1
@@ -101,6 +122,152 @@ def test_a_picture_that_is_removed_takes_its_embedding_with_it() -> None:
     poster.save()
     assert encode_all().removed == 1
     assert requests() == {}
+
+
+Declare = Callable[..., None]
+
+
+@pytest.fixture
+def declare(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Declare]:
+    """Returns a function that gives models their tables and hooks, as if they were the shop's."""
+    declared: list[type[models.Model]] = []
+
+    def create(*classes: type[models.Model]) -> None:
+        declared.extend(classes)
+        with connection.schema_editor() as editor:
+            for model in classes:
+                if not model._meta.proxy:
+                    editor.create_model(model)
+        embeddings = tuple(model for model in classes if issubclass(model, Embedding))
+        monkeypatch.setattr(collection, "models", lambda: embeddings)
+        collection.fed_by.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(apps, "get_models", lambda: classes)
+            signals.connect()
+
+    yield create
+    collection.fed_by.cache_clear()
+    for model in declared:
+        pre_save.disconnect(sender=model, dispatch_uid="cardigan_reco.saving")
+        post_save.disconnect(sender=model, dispatch_uid="cardigan_reco.saved")
+        pre_delete.disconnect(sender=model, dispatch_uid="cardigan_reco.deleted")
+    with connection.schema_editor() as editor:
+        for model in reversed(declared):
+            if not model._meta.proxy:
+                editor.delete_model(model)
+
+
+class TestInheritance:
+    @isolate_apps("tests.testapp")
+    def test_a_child_with_another_key_than_its_parent(self, declare: Declare) -> None:
+        class Item(models.Model):  # noqa: DJ008
+            class Meta:
+                app_label = "testapp"
+
+        class Picture(models.Model):  # noqa: DJ008
+            picture_id = models.AutoField(primary_key=True)
+            image = models.ImageField()
+
+            class Meta:
+                app_label = "testapp"
+
+        class Painting(Item, Picture):  # noqa: DJ008
+            class Meta:
+                app_label = "testapp"
+
+        class PictureEmbedding(Embedding):
+            source = models.OneToOneField(Picture, models.CASCADE, primary_key=True)
+            vector = EmbeddingField(dimensions=16)
+
+            class Meta(Embedding.Meta):
+                app_label = "testapp"
+
+        declare(Item, Picture, Painting, PictureEmbedding)
+        first, second = (Picture.objects.create(image=name) for name in ("a.jpg", "b.jpg"))
+        painting = Painting.objects.create(image="c.jpg")
+        kept = Painting.objects.create(image="d.jpg")
+        assert [painting.pk, kept.pk] == [first.pk, second.pk]
+        assert [painting.picture_id, kept.picture_id] == [3, 4]
+        assert requests() == dict.fromkeys("1234", ("waiting", 1))
+        with paused():
+            painting.save()
+        assert requests()["3"] == ("waiting", 2)
+        painting.delete()
+        assert sorted(requests()) == ["1", "2", "4"]
+        kept.delete(keep_parents=True)
+        assert sorted(requests()) == ["1", "2", "4"]
+        Picture.objects.all().delete()
+        assert requests() == {}
+
+    @isolate_apps("tests.testapp")
+    @pytest.mark.parametrize("is_source", [False, True])
+    def test_a_proxy_is_what_it_stands_for(self, declare: Declare, is_source: bool) -> None:
+        class Picture(models.Model):  # noqa: DJ008
+            image = models.ImageField()
+
+            class Meta:
+                app_label = "testapp"
+
+        class Proxy(Picture):  # noqa: DJ008
+            class Meta:
+                app_label = "testapp"
+                proxy = True
+
+        class PictureEmbedding(Embedding):
+            source = models.OneToOneField(
+                Proxy if is_source else Picture, models.CASCADE, primary_key=True
+            )
+            vector = EmbeddingField(dimensions=16)
+
+            class Meta(Embedding.Meta):
+                app_label = "testapp"
+
+        declare(Picture, Proxy, PictureEmbedding)
+        pictures = [Picture.objects.create(image="a.jpg"), Proxy.objects.create(image="b.jpg")]
+        assert requests() == {str(picture.pk): ("waiting", 1) for picture in pictures}
+        for picture in pictures:
+            picture.delete()
+        assert requests() == {}
+
+
+class OtherDatabases:
+    """Lets another alias migrate our tables, or another database have them."""
+
+    def allow_migrate(self, db: str, app_label: str, **hints: object) -> bool:
+        return app_label != "cardigan_reco"
+
+
+class TestOtherDatabases:
+    @pytest.fixture(autouse=True)
+    def routers(self, settings: Settings) -> None:
+        settings.DATABASE_ROUTERS = [OtherDatabases()]
+
+    def test_saves_into_one_without_a_queue_are_left_alone(
+        self, silent_doorbell: list[str]
+    ) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {queue.TABLE} RENAME TO elsewhere")
+        try:
+            poster = Poster.objects.create(title="A", image="a.jpg")
+            with paused():
+                poster.save()
+            poster.delete()
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE elsewhere RENAME TO {queue.TABLE}")
+        assert silent_doorbell == []
+
+    def test_one_of_another_kind_has_no_queue(self, django_db_blocker: DjangoDbBlocker) -> None:
+        sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": {}}
+        with django_db_blocker.unblock(), alias("legacy", **sqlite) as legacy:
+            with connections[legacy].schema_editor() as editor:
+                editor.create_model(Poster)
+            Poster.objects.using(legacy).create(title="A", image="a.jpg")
+            assert Poster.objects.using(legacy).count() == 1
+
+    def test_what_another_alias_migrates_is_marked(self) -> None:
+        poster = Poster.objects.create(title="A", image="a.jpg")
+        assert requests() == {str(poster.pk): ("waiting", 1)}
 
 
 class TestPaused:
