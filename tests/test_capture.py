@@ -586,6 +586,21 @@ class TestTables:
                 [images[0].product_id],
             )
             assert len(requests()) == 4
+            with isolate_apps("tests.testapp"):
+
+                class Renamed(models.Model):  # noqa: DJ008
+                    original = models.ImageField(db_column="picture")
+
+                    class Meta:
+                        app_label = "testapp"
+                        db_table = TABLE
+
+            assert capture.install(Feed(IMAGES.collection, Renamed, "original"), using=DB)
+            EncodingRequest.objects.all().delete()
+            execute(f"UPDATE {TABLE} SET caption = 'A cup'")
+            assert requests() == {}
+            execute(f"UPDATE {TABLE} SET picture = 'c.jpg' WHERE id = 9001")
+            assert requests() == {"9001": 1}
         finally:
             execute(f"ALTER TABLE {TABLE} RENAME COLUMN picture TO original")
 
