@@ -334,6 +334,17 @@ class TestProblems:
             "autovacuum do it more often."
         )
 
+    def test_requests_of_a_model_that_has_another_name_now(self, worker: WorkerHeartbeat) -> None:
+        EncodingRequest.objects.create(collection="testapp.formerly", source_pk="1")
+        assert problems(status.of(DB)) == [
+            (
+                "WARNING",
+                "The queue has requests of testapp.formerly, which is no embedding model. If it "
+                'has another name now, see "Renaming an embedding model" in docs/operations.md; if '
+                "it is gone, delete its rows in cardigan_reco_encodingrequest.",
+            )
+        ]
+
     def test_no_table(self, worker: WorkerHeartbeat) -> None:
         table = "testapp_posterembedding"
         with connection.cursor() as cursor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -10,6 +10,7 @@ from cardigan_reco import __version__, conf
 from cardigan_reco.broker import Broker
 from cardigan_reco.database import IndexState
 from cardigan_reco.heartbeats import Worker
+from cardigan_reco.models import EncodingRequest
 
 from .collections import CollectionStatus
 
@@ -56,11 +57,16 @@ def found(
     broker: Broker | None,
     limits: Limits,
     using: str,
+    strays: Collection[str] = (),
 ) -> list[Problem]:
-    """Returns the problems of a database, the worst first. `broker`: None without Celery."""
+    """Returns the problems of a database, the worst first.
+
+    `broker`: None without Celery; `strays`: labels in the queue that no embedding model has.
+    """
     problems = [
         *_of_workers(workers, broker, limits),
         *(problem for one in collections for problem in _of_collection(one, using, limits)),
+        *(_of_stray(label) for label in strays),
     ]
     return sorted(problems, key=lambda problem: -problem.level)
 
@@ -111,6 +117,15 @@ def _of_index(one: CollectionStatus) -> Iterator[Problem]:
     hints = " ".join(f"{hint.removesuffix('.')}." for hint in one.index.hints)
     yield Problem(
         Level.WARNING, f"{one.collection}: its index is {state}, searches read all rows. {hints}"
+    )
+
+
+def _of_stray(label: str) -> Problem:
+    return Problem(
+        Level.WARNING,
+        f"The queue has requests of {label}, which is no embedding model. If it has another name "
+        'now, see "Renaming an embedding model" in docs/operations.md; if it is gone, delete its '
+        f"rows in {EncodingRequest._meta.db_table}.",
     )
 
 

@@ -74,7 +74,8 @@ def of(using: str, limits: Limits | None = None) -> Status:
     answer = None
     if doorbell.celery_is_installed():
         answer = broker.look(conf.current().healthy.timeout_seconds)
-    needing = problems.found(found, workers, answer, limits, using)
+    strays = sorted(set(backlogs) - {model._meta.label_lower for model in collection.models()})
+    needing = problems.found(found, workers, answer, limits, using, strays)
     return Status(using, timezone.now(), found, workers, answer, needing)
 
 
