@@ -32,6 +32,7 @@ def _workers(app_configs: AppConfigs) -> Messages:
         return  # Reported by check_settings or check_models.
     for alias, encoder in built.items():
         yield from _packages(alias, encoder)
+    yield from _photos()
     if not doorbell.celery_is_installed():
         yield checks.Warning(
             "Celery is not installed: saved pictures wait until encode_images runs.",
@@ -40,7 +41,6 @@ def _workers(app_configs: AppConfigs) -> Messages:
             id=f"{TAG}.W004",
         )
         return
-    yield from _photos()
     on_cuda = [alias for alias, encoder in built.items() if encoder.uses_cuda]
     if on_cuda and _pool() == "prefork":
         yield checks.Warning(
@@ -52,7 +52,16 @@ def _workers(app_configs: AppConfigs) -> Messages:
 
 
 def _photos() -> Messages:
-    if conf.current().photo_search.encode_in == "worker" and not _has_result_backend():
+    if conf.current().photo_search.encode_in != "worker":
+        return
+    if not doorbell.celery_is_installed():
+        yield checks.Error(
+            f"{conf.SETTING}['SEARCH'] says that workers encode photos, but Celery is not "
+            "installed, without which none is sent to them.",
+            hint="pip install 'cardigan-reco[celery]', or set ENCODE_IN to 'process'.",
+            id=f"{TAG}.E028",
+        )
+    elif not _has_result_backend():
         yield checks.Error(
             f"{conf.SETTING}['SEARCH'] says that workers encode photos, but Celery has no result "
             "backend that could bring their answers.",
