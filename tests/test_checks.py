@@ -188,6 +188,78 @@ class TestModels:
         assert declared(Bad) == []
         assert "fields.E300" in [message.id for message in Bad.check()]
 
+    def test_e029_source_that_points_to_no_primary_key(self, declared: Declare) -> None:
+        class Portrait(models.Model):
+            code = models.CharField(max_length=20, unique=True)
+            image = models.ImageField()
+
+            class Meta:
+                app_label = "testapp"
+
+            def __str__(self) -> str:
+                return self.code
+
+        class Bad(Declared):
+            source = models.OneToOneField(
+                Portrait, models.CASCADE, primary_key=True, to_field="code", related_name="+"
+            )
+            vector = EmbeddingField(dimensions=16)
+
+            class Meta(Declared.Meta):
+                indexes = [EmbeddingIndex(name="bad", fields=["vector"])]
+
+        assert summary(declared(Bad)) == [
+            (
+                "cardigan_reco.E029",
+                "testapp.Bad.source points to testapp.Portrait.code. Sources are known by their "
+                "primary key.",
+                "Leave to_field out, and write a migration.",
+            )
+        ]
+
+    @pytest.mark.parametrize(
+        ("field", "fits"),
+        [
+            (models.CharField(max_length=255, primary_key=True), True),
+            (models.SlugField(max_length=256, primary_key=True), False),
+            (models.CharField(primary_key=True), False),
+            (models.TextField(primary_key=True), False),
+        ],
+        ids=["short", "long", "char", "text"],
+    )
+    def test_e030_source_whose_key_may_be_too_long_for_the_queue(
+        self, declared: Declare, field: models.Field, fits: bool
+    ) -> None:
+        class Portrait(models.Model):
+            code = field
+            image = models.ImageField()
+
+            class Meta:
+                app_label = "testapp"
+
+            def __str__(self) -> str:
+                return str(self.pk)
+
+        class Framed(Portrait):
+            class Meta:
+                app_label = "testapp"
+
+        class Bad(Declared):
+            source = key(Framed)
+            vector = EmbeddingField(dimensions=16)
+
+            class Meta(Declared.Meta):
+                indexes = [EmbeddingIndex(name="bad", fields=["vector"])]
+
+        expected = (
+            "cardigan_reco.E030",
+            "testapp.Framed has testapp.Portrait.code as its primary key, a text that may be "
+            "longer than the 255 characters that the queue has for it: such a save would fail.",
+            "Let it be a CharField with max_length=255 at most, or give testapp.Framed another "
+            "primary key.",
+        )
+        assert summary(declared(Bad)) == ([] if fits else [expected])
+
     def test_e005_vector_of_another_kind(self, declared: Declare) -> None:
         class Bad(Declared):
             source = key()
@@ -566,7 +638,8 @@ class TestExtension:
             (
                 "cardigan_reco.E020",
                 "Database 'legacy' is SQLite; embeddings need PostgreSQL.",
-                "Use django.db.backends.postgresql, or route the embedding models elsewhere.",
+                "Use django.db.backends.postgresql, or route the embedding models elsewhere "
+                "together with their sources: both must be in one PostgreSQL.",
             )
         ]
 

@@ -34,7 +34,8 @@ def check_database(
 def _vendor(using: str) -> Messages:
     yield checks.Error(
         f"Database {using!r} is {connections[using].display_name}; embeddings need PostgreSQL.",
-        hint="Use django.db.backends.postgresql, or route the embedding models elsewhere.",
+        hint="Use django.db.backends.postgresql, or route the embedding models elsewhere together "
+        "with their sources: both must be in one PostgreSQL.",
         id=f"{TAG}.E020",
     )
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
-from django.db.models import FileField, ForeignKey, Model, OneToOneField
+from django.db.models import CharField, FileField, ForeignKey, Model, OneToOneField, TextField
 
 from cardigan_reco import collection, conf, rules
 from cardigan_reco.encoders import encoders
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.fields import OPERATOR_CLASS, EmbeddingField, EmbeddingIndex
-from cardigan_reco.models import Embedding
+from cardigan_reco.models import Embedding, EncodingRequest
 
 from .settings import TAG, AppConfigs, Messages, unusable
 
@@ -34,6 +34,8 @@ def _model(model: type[Embedding]) -> Messages:
     structure = [*_source(model), *_vector(model)]
     yield from structure
     if not structure and _is_resolved(model):
+        yield from _source_target(model)
+        yield from _source_key(model)
         yield from _image_field(model)
         yield from _item_field(model)
         yield from _index(model)
@@ -76,6 +78,37 @@ def _field(model: type[Model], name: str) -> Any:
         return model._meta.get_field(name)
     except FieldDoesNotExist:
         return None
+
+
+def _source_target(model: type[Embedding]) -> Messages:
+    source = model.source_model()
+    target = _field(source, _field(model, "source").remote_field.field_name)
+    if target is not None and not target.primary_key:
+        yield checks.Error(
+            f"{model._meta.label}.source points to {source._meta.label}.{target.name}. Sources are "
+            "known by their primary key.",
+            hint="Leave to_field out, and write a migration.",
+            obj=model,
+            id=f"{TAG}.E029",
+        )
+
+
+def _source_key(model: type[Embedding]) -> Messages:
+    source = model.source_model()._meta
+    key: Any = source.pk
+    while key.remote_field and isinstance(key.related_model, type):
+        key = key.target_field
+    longest = _field(EncodingRequest, "source_pk").max_length
+    is_short = isinstance(key, CharField) and (key.max_length or longest + 1) <= longest
+    if isinstance(key, (CharField, TextField)) and not is_short:
+        yield checks.Error(
+            f"{source.label} has {key} as its primary key, a text that may be longer than the "
+            f"{longest} characters that the queue has for it: such a save would fail.",
+            hint=f"Let it be a CharField with max_length={longest} at most, or give {source.label} "
+            "another primary key.",
+            obj=model,
+            id=f"{TAG}.E030",
+        )
 
 
 def _image_field(model: type[Embedding]) -> Messages:
