@@ -551,6 +551,23 @@ class TestWorkers:
         with celery.configured(result_backend="redis://127.0.0.1:6379/0"):
             assert run() == []
 
+    def test_e028_photos_for_workers_without_celery(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH": {"ENCODE_IN": "worker"}}
+        monkeypatch.setattr(doorbell, "celery_is_installed", lambda: False)
+        message, saved = run()
+        assert saved.id == "cardigan_reco.W004"
+        assert isinstance(message, checks.Error)
+        assert summary([message]) == [
+            (
+                "cardigan_reco.E028",
+                "CARDIGAN_RECO['SEARCH'] says that workers encode photos, but Celery is not "
+                "installed, without which none is sent to them.",
+                "pip install 'cardigan-reco[celery]', or set ENCODE_IN to 'process'.",
+            )
+        ]
+
     def test_w004_celery_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(doorbell, "celery_is_installed", lambda: False)
         (message,) = run()
