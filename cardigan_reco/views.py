@@ -114,6 +114,8 @@ class PhotoSearchView(View):
             uploads.bound(request)
             request.FILES  # noqa: B018  Read here, where too much of it is no surprise.
         except refusals.EXPECTED as error:
+            # Or the check for the token would read the form, and raise this once more.
+            request._mark_post_parse_error()  # type: ignore[attr-defined]
             return self._unread(request, error)
         return self._read(request)
 
