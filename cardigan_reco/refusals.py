@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.core.exceptions import TooManyFilesSent
+from django.http import UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.template.defaultfilters import filesizeformat
 from django.utils.text import Truncator
@@ -42,8 +43,18 @@ class OutOfOrder(CardiganError):
     """After this, what is down may be up again."""
 
 
-EXPECTED = (ImageError, Busy, Throttled, InvalidRequest, MultiPartParserError, TooManyFilesSent)
-"""What a visitor's form can raise, whatever is in it; all else is a fault of the shop."""
+EXPECTED = (
+    ImageError,
+    Busy,
+    Throttled,
+    InvalidRequest,
+    MultiPartParserError,
+    TooManyFilesSent,
+    UnreadablePostError,
+)
+"""What a visitor's form can raise, whatever is in it or breaks it off; all else is a fault of the
+shop.
+"""
 
 
 @dataclass(frozen=True)

@@ -391,6 +391,17 @@ def test_what_is_announced_as_too_large_is_not_read() -> None:
     assert body.tell() == 0
 
 
+def test_an_upload_that_breaks_off_is_no_fault_of_the_shop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    body = Connection()
+    body.is_gone = True
+    answer = send_raw(body, 1_000)
+    assert answer.status_code == 400
+    assert "The form couldn’t be understood" in message(answer)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_names_are_escaped(client: Client) -> None:
     Product.objects.filter(title="red").update(title="<script>alert(1)</script>")
     answer = submit(client, jpeg(RED))
