@@ -206,7 +206,8 @@ class PhotoSearchView(View):
     def _answer(self, form: QueryDict, results: dict[str, Any]) -> HttpResponse:
         if self._is_asked_by_script:
             return self._rendered(self.results_template_name, results)
-        return self._page(form, {**results, "samples": list(self.samples())})
+        # Only the script still has the photo, which the next page needs.
+        return self._page(form, {**results, "next_page": None, "samples": list(self.samples())})
 
     def _page(self, form: QueryDict, results: dict[str, Any]) -> HttpResponse:
         context = {

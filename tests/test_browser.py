@@ -478,24 +478,42 @@ def test_a_photo_comes_in_on_any_page(
         ("<select></select>", "image/png"),
         ("<p contenteditable><b></b></p>", "image/png"),
         ("<p></p>", "application/pdf"),
+        ("<p></p>", ""),
     ],
 )
 def test_what_is_pasted_for_something_else_is_left_alone(
     browser: Browser, product_page: str, target: str, kind: str
 ) -> None:
     with photo_page(browser, product_page) as page:
-        is_left = page.evaluate(
-            """([target, kind]) => {
-                document.body.insertAdjacentHTML("beforeend", target);
-                const files = new DataTransfer();
-                files.items.add(new File(["x"], "pasted", {type: kind}));
-                const last = document.body.lastElementChild;
-                return (last.firstElementChild ?? last).dispatchEvent(new ClipboardEvent("paste",
-                    {bubbles: true, cancelable: true, clipboardData: files}));
-            }""",
-            [target, kind],
-        )
-        assert is_left
+        assert page.evaluate(PASTE, [target, "pasted", kind])
+
+
+# Whether the page leaves a file alone that is pasted into an element.
+PASTE = """([target, name, kind]) => {
+    document.body.insertAdjacentHTML("beforeend", target);
+    const files = new DataTransfer();
+    files.items.add(new File(["x"], name, {type: kind}));
+    const last = document.body.lastElementChild;
+    return (last.firstElementChild ?? last).dispatchEvent(new ClipboardEvent("paste",
+        {bubbles: true, cancelable: true, clipboardData: files}));
+}"""
+
+
+def test_a_photo_that_the_tab_cannot_keep(browser: Browser, product_page: str) -> None:
+    """Then the browser sends the form itself, and the script of the next page has no photo."""
+    with photo_page(browser, product_page) as page:
+        page.add_init_script("Storage.prototype.setItem = () => { throw new Error('full') }")
+        page.goto(site(product_page))
+        choose(page)
+        page.wait_for_url("**/photo/")
+        assert len(found(page)) == 24
+        assert page.get_by_role("button", name="More").count() == 0
+        page.locator("summary", has_text="Filters").click()
+        page.get_by_label("Category").select_option(label="Lighting")
+        page.get_by_role("status").get_by_text("Please choose the photo again").wait_for()
+        assert page.locator("[data-items] a").count() == 24
+        choose(page)
+        expect(page.locator("[data-items] .name").first).to_contain_text("lamp")
 
 
 def test_without_the_script(browser: Browser, product_page: str) -> None:

@@ -200,6 +200,8 @@ def test_more_of_it(client: Client) -> None:
     assert 'data-next="2"' in first.content.decode()
     assert "data-next" not in second.content.decode()
     assert message(second) == "4 results that look like it, the most similar first."
+    # Its page no longer has the photo, which another page of results needs.
+    assert "data-next" not in submit(client, jpeg(RED), "/pairs/").content.decode()
 
 
 def test_samples_without_the_script(client: Client) -> None:

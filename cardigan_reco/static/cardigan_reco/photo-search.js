@@ -401,7 +401,12 @@ class PhotoSearch {
   }
 
   async search(page = 1) {
-    if (!this.photo) return;
+    if (!this.photo) {
+      // These results came with the page, and nobody has their photo any more.
+      const isFound = ["found", "nothing"].includes(this.section.dataset.state);
+      if (isFound) this.say(this.text.textForgotten, "refused");
+      return;
+    }
     if (this.request) this.request.abort();
     const request = new AbortController();
     this.request = request;
