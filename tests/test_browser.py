@@ -499,6 +499,29 @@ PASTE = """([target, name, kind]) => {
 }"""
 
 
+def test_a_pasted_picture_without_a_type_goes_by_its_name(
+    browser: Browser, product_page: str
+) -> None:
+    with photo_page(browser, product_page) as page:
+        assert not page.evaluate(PASTE, ["<p></p>", "IMG_1.HEIC", ""])
+        page.get_by_role("status").get_by_text("This is a HEIC photo").wait_for()
+
+
+def test_keys_of_the_browser_move_no_frame(browser: Browser, product_page: str) -> None:
+    with photo_page(browser, product_page) as page:
+        choose(page)
+        found(page)
+        page.locator("[data-corner=se]").focus()
+        page.keyboard.press("ArrowLeft")
+        for key in ("altKey", "ctrlKey", "metaKey"):
+            assert page.evaluate(
+                """key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown",
+                    {key: "ArrowLeft", [key]: true, bubbles: true, cancelable: true}))""",
+                key,
+            )
+        assert sides(page) == [0, 0, 98, 100]
+
+
 def test_a_photo_that_the_tab_cannot_keep(browser: Browser, product_page: str) -> None:
     """Then the browser sends the form itself, and the script of the next page has no photo."""
     with photo_page(browser, product_page) as page:

@@ -13,6 +13,7 @@ const PATIENCE_MS = 30000;
 const KEPT = "cardigan-photo";
 const NARROW = 800;
 const WHOLE = [0, 0, 1, 1];
+const PICTURE = /^image\/|\.(hei[cf]|jpe?g|png|webp)$/i; // Of a type or, without one, of a name.
 const TYPED_INTO = "input:not([type=file]), textarea, select, [contenteditable]";
 
 const between = (low, value, high) => Math.min(high, Math.max(low, value));
@@ -119,7 +120,7 @@ function watch(box, zone, use) {
     // A spreadsheet puts a picture of its cells beside their text.
     if (event.target.closest?.(TYPED_INTO)) return;
     const [file] = event.clipboardData ? event.clipboardData.files : [];
-    if (!file?.type.startsWith("image/")) return;
+    if (!file || !PICTURE.test(file.type || file.name)) return;
     event.preventDefault();
     use(file);
   });
@@ -229,6 +230,7 @@ class Frame {
   }
 
   press(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // The browser's own, such as Back.
     const across = { ArrowLeft: -STEP, ArrowRight: STEP }[event.key] || 0;
     const down = { ArrowUp: -STEP, ArrowDown: STEP }[event.key] || 0;
     if (!across && !down) return;
