@@ -374,6 +374,8 @@ def swap(shop: Shop, url: str, options: argparse.Namespace) -> dict[str, float |
             shop.reload()
         vectors = {label: read_vectors(own, table) for label, table in TABLES.items()}
         with step("drop the old table"):
+            shop.declare("unbound")
+            shop.manage("makemigrations", "vectors", "-v0", "+", "migrate", "-v0")
             shop.declare("second")
             shop.deploy()
             shop.manage("makemigrations", "vectors", "-v0", "+", "migrate", "-v0")

@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 import numpy as np
 import pytest
 from django.core.management import call_command
+from django.db import IntegrityError, connection, transaction
 from pytest_django import Settings
 
 from cardigan_reco import comparison, queue, recommendations, search
@@ -26,7 +28,13 @@ from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, add_image, enco
 from tests.duplicates.rows import group_of, pair
 from tests.processes import ROOT
 from tests.swapping.encoders import DIMENSIONS
-from tests.swapping.shop import NEW, OLD, second_table, with_weights  # noqa: F401
+from tests.swapping.shop import (  # noqa: F401
+    NEW,
+    OLD,
+    second_table,
+    second_table_unknown,
+    with_weights,
+)
 from tests.testapp.catalogue.models import Product
 from tests.testapp.models import ProductImageEmbedding
 
@@ -235,6 +243,35 @@ class TestSteps:
             }
             assert recommendations.similar_to(shop[0]) == expected
 
+    def test_code_without_the_class_deletes_pictures_while_the_table_has_no_row_of_them(
+        self,
+        shop: list[Product],
+        second_table: type[Embedding],  # noqa: F811
+    ) -> None:
+        """So the web is restarted before the workers, which store the vectors."""
+        second_table._base_manager.filter(source__product=shop[0]).delete()
+        with second_table_unknown():
+            delete_picture(shop[0])
+            with pytest.raises(IntegrityError, match="swapping_productimageembeddingv2"):
+                delete_picture(shop[1])
+
+    def test_a_table_without_a_constraint_outlives_its_class(
+        self,
+        shop: list[Product],
+        second_table: type[Embedding],  # noqa: F811
+    ) -> None:
+        """So it goes before the class does: until the table is dropped, pictures are deleted."""
+        source = second_table._meta.get_field("source")
+        unbound = copy(source)
+        unbound.db_constraint = False
+        connection.check_constraints()  # A table with events that wait can't be altered.
+        with connection.schema_editor() as editor:
+            editor.alter_field(second_table, source, unbound)
+        with second_table_unknown():
+            delete_picture(shop[0])
+        assert second_table._base_manager.count() == 8
+        assert ProductImageEmbedding.objects.count() == 7
+
     def test_verdicts_on_duplicates_hold(self, shop: list[Product], settings: Settings) -> None:
         chosen = {"LISTINGS": "tests.duplicates.shop.PlainListings"}
         settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "DUPLICATES": chosen}
@@ -247,6 +284,13 @@ class TestSteps:
         switched = {**settings.CARDIGAN_RECO["COLLECTIONS"], "similar": NEW}
         settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "COLLECTIONS": switched}
         assert len(recommendations.similar_to(shop[0])) == 6
+
+
+def delete_picture(product: Product) -> None:
+    """Deletes it, and looks at the keys as a commit does."""
+    with transaction.atomic():
+        product.images.get().delete()
+        connection.check_constraints()
 
 
 def test_a_shop_under_load_swaps_and_nobody_notices() -> None:

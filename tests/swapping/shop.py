@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.apps import apps as registry
 from django.conf import settings
 from django.db import connection
 from django.test import override_settings
@@ -36,6 +37,17 @@ def second_table_declared() -> Iterator[type[Any]]:
         if not connection.in_atomic_block:  # Otherwise it goes with the test's transaction.
             with connection.schema_editor() as editor:
                 editor.delete_model(ProductImageEmbeddingV2)
+    _forget_models()
+
+
+@contextmanager
+def second_table_unknown() -> Iterator[None]:
+    """Lets the class be gone, and its table stay: so it is to a process with other code."""
+    apps = [app for app in settings.INSTALLED_APPS if app != "tests.swapping"]
+    with override_settings(INSTALLED_APPS=apps):
+        registry.clear_cache()  # Models still know what points to them.
+        _forget_models()
+        yield
     _forget_models()
 
 
