@@ -348,11 +348,20 @@ class TestRefusals:
             ("--memory", "1kB", "'1kB' is not a size"),
             ("--workers", "-1", "'-1' is not a whole number from 0 to 1024"),
             ("--m", "1", "'1' is not a whole number from 2 to 1000"),
+            # Django's checks E033 and E034 would refuse them in a Meta, after the build.
+            ("--name", "", "'' is not a name that a Meta can have for an index"),
+            ("--name", "_v2", "choose one of at most 31 characters that begins with a letter"),
+            ("--name", "2_v", "'2_v' is not a name"),
+            ("--name", "v" * 32, f"'{'v' * 32}' is not a name"),
         ],
     )
     def test_options_out_of_range(self, option: str, text: str, message: str) -> None:
         with pytest.raises(CommandError, match=message):
             run("build_index", LABEL, f"{option}={text}")
+
+    def test_the_longest_name(self, table: None) -> None:
+        with pytest.raises(CommandError, match="leaves no choice of name"):
+            run("build_index", LABEL, f"--name={'v' * 31}")
 
     def test_an_unknown_collection(self) -> None:
         with pytest.raises(CommandError, match=r"'shop\.Nothing' is not an embedding model"):

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from cardigan_reco import collection as collections
 from cardigan_reco import indexes
 from cardigan_reco.exceptions import CardiganError
+from cardigan_reco.fields import EmbeddingIndex
 from cardigan_reco.indexes import Built, Listener, Progress
 from cardigan_reco.models import Embedding
 
@@ -36,6 +37,16 @@ def _links(text: str) -> int:
     if not text.isdecimal() or not 2 <= int(text) <= 1000:
         raise ArgumentTypeError(f"{text!r} is not a whole number from 2 to 1000")
     return int(text)
+
+
+def _name(text: str) -> str:
+    longest = EmbeddingIndex(fields=["vector"], name="unnamed").max_name_length
+    if len(text) > longest or not re.match(r"[^\W\d_]", text):
+        raise ArgumentTypeError(
+            f"{text!r} is not a name that a Meta can have for an index: choose one of at most "
+            f"{longest} characters that begins with a letter"
+        )
+    return text
 
 
 class Command(BaseCommand):
@@ -68,7 +79,9 @@ class Command(BaseCommand):
             help="max_parallel_maintenance_workers; the server's. 0 needs no shared memory.",
         )
         group = parser.add_argument_group("for a model whose Meta names no index yet")
-        group.add_argument("--name", help="The index's name; the one that Django would choose.")
+        group.add_argument(
+            "--name", type=_name, help="The index's name; the one that Django would choose."
+        )
         group.add_argument("--m", type=_links, help="Links of a vector in the graph; 16.")
         group.add_argument(
             "--ef-construction", type=_links, help="Candidates while building; 128, at least 2 m."
