@@ -1,10 +1,10 @@
 """Whether hostile uploads hurt honest shoppers: 32 clients, half of them hostile, on gunicorn.
 
 `python benchmarks/hostile_load.py` serves the example shop's catalogue, first to 16 honest clients
-alone, then to the same beside 16 that send what a server must bear: bombs, truncated and forged
-files, wrong crops and filters, half a request. It prints the honest clients' p99 in both, statuses,
-processes lost and memory, and fails if there was a 5xx but 503, a lost process or a p99 above twice
-the quiet one. It needs the extras [torch], [drf] and [embedded], and gunicorn.
+alone, then to the same beside 16 that send what a server must bear: bombs, strips, truncated and
+forged files, wrong crops and filters, half a request. It prints the honest clients' p99 in both,
+statuses, processes lost and memory, and fails if there was a 5xx but 503, a lost process or a p99
+above twice the quiet one. It needs the extras [torch], [drf] and [embedded], and gunicorn.
 """
 
 from __future__ import annotations
@@ -151,6 +151,8 @@ def hostile(chosen: random.Random, photo: bytes) -> Iterator[Sent]:
     yield png(60_000, 60_000), "image/png", ""
     yield solid(5000, 4900), "image/png", ""
     yield solid(6000, 6000), "image/png", ""
+    yield solid(11_500, 575), "image/png", ""
+    yield solid(22_360, 1118), "image/png", "?crop=0,0,1,0.0072"
     yield b"\x89PNG\r\n\x1a\n" + bytes(9_000_000), "image/png", ""
     yield bytes(11_000_000), jpeg, ""
     yield b"--x\r\n" + b"junk" * 1000, form, ""
@@ -198,9 +200,10 @@ def post(address: str, body: bytes, content_type: str, query: str = "") -> Answe
 def hang_up(address: str, body: bytes) -> Answer:
     """Announces a body, sends a part of it, and leaves."""
     url = urlsplit(address)
-    head = f"POST /visual/search/ HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /visual/search/ HTTP/1.1\r\nHost: {url.netloc}\r\n"
+    head += f"Content-Length: {len(body)}\r\nContent-Type: image/jpeg\r\n\r\n"
     with socket.create_connection((url.hostname or "", url.port or 80), 10) as client:
-        client.sendall(head.encode() + b"Content-Type: image/jpeg\r\n\r\n" + body[:1000])
+        client.sendall(head.encode() + body[:1000])
     return 0, 0.0
 
 
