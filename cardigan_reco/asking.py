@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,13 +16,19 @@ Ask = Callable[[Statement, int | None], list[tuple[Any, ...]]]
 """Returns the rows of a statement under an hnsw.ef_search; None: it is none that searches."""
 
 
+def sparing(using: str) -> AbstractContextManager[None]:
+    """Returns a block whose failure leaves a transaction that is open already as it was before."""
+    return transaction.atomic(using=using) if connections[using].in_atomic_block else nullcontext()
+
+
 @contextmanager
 def asking(using: str) -> Iterator[Ask]:
     """Yields what asks PostgreSQL with a search's settings, which hold for nothing else.
 
     Where the driver allows it, they travel with the statement, in one message: PostgreSQL makes a
     transaction of that, and what is asked often may be prepared. Otherwise a transaction is opened;
-    inside one that is open already, the settings are put back after the block.
+    inside one that is open already, the settings are put back after the block, and what fails ends
+    that transaction, unless it is `sparing()`.
     """
     connection = connections[using]
     if prepared.takes_several_statements(connection):
@@ -34,7 +40,7 @@ def asking(using: str) -> Iterator[Ask]:
             yield ask_at_once
         return
     nested = connection.in_atomic_block
-    with transaction.atomic(using=using), connection.cursor() as cursor:
+    with transaction.atomic(using=using, savepoint=False), connection.cursor() as cursor:
 
         def ask(statement: Statement, ef: int | None) -> list[tuple[Any, ...]]:
             cursor.execute(*_setting(_wanted(ef)))

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 
 from . import collection as collections
 from . import conf, fetching, metrics, neighbours, photos, shelves
+from .asking import sparing
 from .duplicates import families
 from .fetching import Source
 from .images import Crop, Readable
@@ -77,8 +78,9 @@ def around_item(
     _check(embedding, within, limit, 0, min_similarity)
     if conf.current().shelf_cache is not None:
         first = limit + (SPARE if families.are_known(embedding) else 0)
-        shelf = shelves.of_item(embedding, pk, within=within, limit=limit, shown=first)
-        found = _of_shelf(embedding, shelf, within, excluded, limit, first, min_similarity)
+        with sparing(within.db):
+            shelf = shelves.of_item(embedding, pk, within=within, limit=limit, shown=first)
+            found = _of_shelf(embedding, shelf, within, excluded, limit, first, min_similarity)
         result = "searched" if found is None else "held" if shelf.has_held else "renewed"
         metrics.shelf(embedding._meta.label_lower, result)
         if found is not None:
@@ -112,9 +114,10 @@ def items(
     Raises TypeError and ValueError as `by_image()` and `recommendations.similar_to()` say.
     """
     _check(embedding, within, limit, offset, min_similarity)
-    matches = _distinct(embedding, query, within, excluded, offset + limit)
-    near_enough = [match for match in matches[offset:] if match.similarity >= min_similarity]
-    return _hydrate(embedding, near_enough, within)
+    with sparing(within.db):
+        matches = _distinct(embedding, query, within, excluded, offset + limit)
+        near_enough = [match for match in matches[offset:] if match.similarity >= min_similarity]
+        return _hydrate(embedding, near_enough, within)
 
 
 def _distinct(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 from django.core.files.base import ContentFile
 from django.db import connection
+from django.db.models import Prefetch
+from django.db.models.expressions import RawSQL
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import override_settings
 from django.utils.html import escape
+from pytest_django import Settings
 
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all, jpeg
-from tests.testapp.catalogue.models import Product
+from tests.testapp.catalogue.models import Product, ProductImage
 from tests.testapp.models import Poster
 
 pytestmark = pytest.mark.django_db
@@ -117,6 +120,29 @@ def test_a_broken_database_leaves_the_page_alone_in_production(
             assert render("a{% similar_products product %}b", product=red) == "ab"
             assert f"No similar products for Product {red.pk}" in caplog.text
     assert Product.objects.count() == 4  # The caller's transaction lives.
+
+
+@pytest.mark.parametrize("cache", [None, "default"])
+@pytest.mark.parametrize("broken", ["pairs", "items", "pictures"])
+def test_whatever_of_a_shelf_fails_spares_the_transaction_of_the_page(
+    red: Product, settings: Settings, cache: str | None, broken: str
+) -> None:
+    """As with ATOMIC_REQUESTS."""
+    own = {"SHELF_CACHE": cache, "DUPLICATES": {}}
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, **own}
+    within = Product.objects.all()
+    if broken == "pairs":
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE cardigan_reco_duplicatepair RENAME TO elsewhere")
+    elif broken == "items":
+        within = within.select_for_update().annotate(nothing=RawSQL("1 / (id - id)", []))
+    else:
+        within = within.prefetch_related(
+            Prefetch("images", ProductImage.objects.extra(where=["1 / (id - id) = 1"]))
+        )
+    text = "a{% similar_products product within=within %}b"
+    assert render(text, product=red, within=within) == "ab"
+    assert Product.objects.count() == 4
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from django.db import connections
 from django.db.models import Case, When
 
 from cardigan_reco import collection, conf
+from cardigan_reco.asking import asking
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState, Embedding
+from cardigan_reco.prepared import Statement
 
 from . import listings
 
@@ -68,19 +69,15 @@ def _settled(collection: str, pks: list[str], using: str) -> list[tuple[str, str
     In SQL as text, since every shelf waits for it, and the ORM takes longer than PostgreSQL.
     """
     states = [str(state) for state in SETTLED]
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT pair.first_pk, pair.second_pk, settled.id
-            FROM {DuplicatePair._meta.db_table} AS pair
-            LEFT JOIN {DuplicateGroup._meta.db_table} AS settled
-                ON settled.id = pair.group_id AND settled.state = ANY(%s)
-            WHERE pair.collection = %s AND pair.state = ANY(%s)
-                AND (pair.first_pk = ANY(%s) OR pair.second_pk = ANY(%s))
-            """,
-            [states, collection, states, pks, pks],
-        )
-        return list(cursor.fetchall())
+    sql = f"""
+        SELECT pair.first_pk, pair.second_pk, settled.id
+        FROM {DuplicatePair._meta.db_table} AS pair
+        LEFT JOIN {DuplicateGroup._meta.db_table} AS settled
+            ON settled.id = pair.group_id AND settled.state = ANY(%s)
+        WHERE pair.collection = %s AND pair.state = ANY(%s)
+            AND (pair.first_pk = ANY(%s) OR pair.second_pk = ANY(%s))"""
+    with asking(using) as ask:
+        return ask(Statement(sql, own=[states, collection, states, pks, pks]), None)
 
 
 def _links(

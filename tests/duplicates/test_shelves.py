@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
@@ -99,6 +99,24 @@ def test_pages_go_on_where_the_last_one_ended(shop: dict[str, Product]) -> None:
     assert pages == [["mug", "cup"], ["bowl", "vase"], ["jug"]]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_it_takes_no_longer_than_a_search_may(shop: dict[str, Product], settings: Settings) -> None:
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH_TIMEOUT_SECONDS": 0.2}
+    other = connection.copy()
+    try:
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute("LOCK TABLE cardigan_reco_duplicatepair")
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '5s'")  # Lest the test wait for itself.
+        with pytest.raises(OperationalError, match="statement timeout"):
+            similar_to(shop["mug"])
+    finally:
+        other.close()
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_it_takes_one_statement_and_none_where_duplicates_are_not_looked_for(
     shop: dict[str, Product], settings: Settings
 ) -> None:
