@@ -197,7 +197,7 @@ class _Search:
                     found = self._by_index(wanted, ef)
                     if len(found) == limit:
                         return found
-                if expected > MAX_EXACT_ROWS:
+                if expected > MAX_EXACT_ROWS and self._counted() > MAX_EXACT_ROWS:
                     return found
         return self._exactly(ef_search(self.embedding, limit))
 
@@ -209,6 +209,13 @@ class _Search:
             WHERE version = cardigan_query.version
             ORDER BY vector <#> cardigan_query.vector LIMIT %s"""
         return self._best(near, [*self.allowed.parameters, count], ef)
+
+    def _counted(self) -> int:
+        """Returns how many pictures are allowed, as far as it matters: fewer may be there than the
+        planner expects.
+        """
+        allowed = self.allowed
+        return estimates.count(allowed.sql, allowed.parameters, MAX_EXACT_ROWS + 1, self.using)
 
     def _exactly(self, ef: int) -> Rows:
         """Compares all allowed pictures; OFFSET 0 keeps the planner from taking the index."""

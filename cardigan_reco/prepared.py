@@ -125,7 +125,8 @@ def _kept_one(connection: BaseDatabaseWrapper, statement: Statement) -> Statemen
         before += f"PREPARE {name} AS {text}; ".replace("%", "%%")
     kept.names.move_to_end(key)
     places = ", ".join(["%s"] * len(statement.own))
-    return Statement(f"{before}EXECUTE {name} ({places})", statement.own)
+    given = f" ({places})" if places else ""
+    return Statement(f"{before}EXECUTE {name}{given}", statement.own)
 
 
 def _is_worthwhile(kept: _Kept, key: Any) -> bool:

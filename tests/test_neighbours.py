@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from django.db import connection
-from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker
+from django.db.models.functions import Mod
+from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker, Settings
 
-from cardigan_reco import estimates
+from cardigan_reco import estimates, neighbours
 from cardigan_reco.models import EncoderVersion
 from cardigan_reco.recommendations import similar_to
 from tests.testapp.catalogue.models import Product
@@ -110,11 +111,18 @@ class TestSearch:
     def test_a_wrong_estimate_costs_time_but_no_rows(
         self, catalogue: np.ndarray, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(estimates, "rows", lambda sql, parameters, using: 20_000)
-        product = Product.objects.get(pk=1)
-        items = similar_to(product, within=Product.objects.filter(shelf=0), limit=20)
-        exact = nearest_products(catalogue, 1, lambda n: n % 100 == 0)[:20]
-        assert [item.pk for item in items] == exact
+        """The planner expects a third of all where it doesn't know, and there are 40 pictures."""
+        within = Product.objects.annotate(rest=Mod("pk", 500)).filter(rest__lt=1)
+        exact = nearest_products(catalogue, 1, lambda n: n % 500 == 0)[:15]
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL hnsw.max_scan_tuples = 1")  # As in a table of millions.
+        found = []
+        for most in (ROWS, 40, 39):
+            monkeypatch.setattr(neighbours, "MAX_EXACT_ROWS", most)
+            items = similar_to(Product.objects.get(pk=1), within=within, limit=15)
+            found.append([item.pk for item in items])
+        assert found[:2] == [exact, exact]
+        assert len(found[2]) < 15  # So many aren't compared.
 
     def test_expected_rows_follow_the_filter(self, catalogue: np.ndarray) -> None:
         seen = []
@@ -140,3 +148,28 @@ def test_an_estimate_is_asked_for_once_in_a_while(
         assert [estimates.rows("SELECT 1 WHERE %s", [True], "default") for _ in range(3)] == [1] * 3
     with django_assert_num_queries(1):  # A list can't be remembered.
         assert estimates.rows("SELECT 1 WHERE 1 = ANY(%s)", [[1, 2]], "default") == 1
+
+
+def test_rows_are_counted_as_far_as_it_matters_and_for_as_long_as_a_search_may_take(
+    db: None, settings: Settings
+) -> None:
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH_TIMEOUT_SECONDS": 0.2}
+    series = "SELECT generate_series(1, %s)"
+    assert [estimates.count(series, [rows], 5, "default") for rows in (4, 5, 10**9)] == [4, 5, 5]
+    assert estimates.count("SELECT pg_sleep(%s)", [5], 5, "default") == 5
+    assert estimates.count(series, [4], 5, "default") == 4  # The transaction lives.
+
+
+@pytest.mark.parametrize(("length", "asked"), [(2, 1), (3, 2)])
+def test_an_estimate_with_many_parameters_is_not_kept(
+    length: int,
+    asked: int,
+    django_assert_num_queries: DjangoAssertNumQueries,
+    db: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(estimates, "MOST_PARAMETERS", 2)
+    listed = f"SELECT 1 WHERE 1 IN ({', '.join(['%s'] * length)})"
+    with django_assert_num_queries(asked):
+        for _ in range(2):
+            estimates.rows(listed, list(range(length)), "default")

@@ -12,6 +12,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from cardigan_reco import prepared
 from cardigan_reco.models import EncoderVersion
+from cardigan_reco.prepared import Statement
 from cardigan_reco.recommendations import similar_to
 from tests.test_recommendations import product_at, titles
 from tests.testapp.catalogue.models import Product, ProductImage
@@ -50,6 +51,12 @@ def kept() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement FROM pg_prepared_statements ORDER BY prepare_time")
         return [text for (text,) in cursor.fetchall()]
+
+
+def rows(statement: Statement) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement.sql, statement.parameters)
+        return prepared.last_rows(cursor)
 
 
 def ask_often(item: Product, within: QuerySet[Product] | None = None) -> list[str]:
@@ -102,6 +109,11 @@ class TestWhatIsAskedOften:
         listed = Product.objects.extra(where=["title = ANY(%s)"], params=[["near", "mug"]])
         assert ask_often(mug, listed) == ["near"]
         assert kept() == []
+
+    def test_may_have_nothing_of_its_own(self) -> None:
+        for _ in range(OFTEN):
+            assert prepared.ask(connection, Statement("SELECT %s", [], [7]), rows) == [(7,)]
+        assert len(kept()) == 1
 
 
 class TestAConnection:
