@@ -125,15 +125,22 @@ def items(within: QuerySet[Any], condition: str) -> Items | None:
         within._iterable_class is ModelIterable
         and kind._fetch_all is QuerySet._fetch_all
         and kind.__iter__ is QuerySet.__iter__
-        and not query.combinator
         and not query.select_for_update
-        # A window looks at the rows besides, which are not there.
-        and not any(one.contains_over_clause for one in query.annotations.values())
+        and not looks_at_others(query)
     )
     try:
         return Items(within, condition) if is_plain else None
     except EmptyResultSet:
         return None
+
+
+def looks_at_others(query: Query) -> bool:
+    """Returns whether which of some rows a query yields, and what of them, depends on the others
+    that are there, so that it can't be asked of those rows alone.
+    """
+    parts: list[Any] = [query.where, *query.annotations.values()]
+    has_window = any(part.contains_over_clause for part in parts)
+    return has_window or bool(query.distinct_fields or query.combinator)
 
 
 def _is_bare(query: Query) -> bool:

@@ -289,4 +289,5 @@ def _keys(candidates: QuerySet[Any], items: Items | None, using: str) -> tuple[s
     if items is not None and items.keys is not None:
         return items.keys, items.parameters
     keys = candidates.values("pk")
-    return _compile(keys if candidates.query.is_sliced else keys.order_by(), using)
+    keys.query.clear_ordering()  # Unless it says which rows there are: of a slice, DISTINCT ON.
+    return _compile(keys, using)

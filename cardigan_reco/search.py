@@ -73,10 +73,10 @@ def around_item(
     min_similarity: float,
 ) -> list[Any]:
     """Returns what `items()` does, around the pictures of an item; by way of the cache of shelves,
-    where there is one.
+    where there is one, and `within` can be asked of what is on a shelf alone.
     """
     _check(embedding, within, limit, 0, min_similarity)
-    if conf.current().shelf_cache is not None:
+    if conf.current().shelf_cache is not None and not fetching.looks_at_others(within.query):
         first = limit + (SPARE if families.are_known(embedding) else 0)
         with sparing(within.db):
             shelf = shelves.of_item(embedding, pk, within=within, limit=limit, shown=first)

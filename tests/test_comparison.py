@@ -146,6 +146,14 @@ class TestOrder:
 
         assert set(comparison.queries(tables)) == {shop[0], *shop[3:]}
 
+    def test_one_of_each_shelf_is_the_one_that_may_be_shown(
+        self, shop: list[Product], tables: Tables, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        last = Product.objects.order_by("shelf", "-pk").distinct("shelf")
+        monkeypatch.setattr(tables.old, "candidates", lambda: last)
+
+        assert list(comparison.queries(tables)) == [shop[-1]]
+
     def test_one_leads_to_the_next_and_the_last_to_the_first(
         self, shop: list[Product], tables: Tables
     ) -> None:

@@ -261,6 +261,7 @@ class TestItems:
         "within",
         [
             lambda: Product.objects.annotate(place=models.Window(models.functions.RowNumber())),
+            lambda: Product.objects.order_by("shelf", "title").distinct("shelf"),
             lambda: Product.objects.filter(pk=1).union(Product.objects.filter(pk=2)),
             lambda: Product.objects.select_for_update(),
             lambda: Product.objects.values(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +11,10 @@ from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection, transaction
+from django.db.models import QuerySet, Window
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Upper
+from django.db.models.functions import RowNumber, Upper
+from django.db.models.lookups import Exact
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
@@ -205,6 +207,32 @@ def test_a_held_shelf_that_takes_too_long_is_cancelled_and_spares_the_transactio
     with pytest.raises(OperationalError, match="statement timeout"):
         similar_to(query, within=slow)
     assert titles(similar_to(query)) == ["near"]
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        lambda: Product.objects.order_by("shelf", "title").distinct("shelf"),
+        lambda: Product.objects.annotate(
+            place=Window(RowNumber(), partition_by=["shelf"], order_by="title")
+        ).filter(place=1),
+        lambda: Product.objects.filter(
+            Exact(Window(RowNumber(), partition_by=["shelf"], order_by="title"), 1)
+        ),
+    ],
+)
+def test_a_filter_that_looks_at_other_rows_looks_at_all(
+    version: EncoderVersion, settings: Settings, within: Callable[[], QuerySet[Product]]
+) -> None:
+    """One variant of each family is shown, the shop's choice, whichever are on the shelf."""
+    query = product_at("query", [0], version)
+    for shelf in range(1, 5):
+        for number, title in enumerate("cba"):
+            product_at(f"{title}{shelf}", [20 * number + shelf], version, shelf=shelf)
+    for _ in range(2):
+        assert titles(similar_to(query)) != ["a1", "a2", "a3", "a4"]
+        assert titles(similar_to(query, within=within())) == ["a1", "a2", "a3", "a4"]
+        assert found(query, within=within()) == searched(query, settings, within=within())
 
 
 def test_a_filter_that_leaves_few_is_searched(version: EncoderVersion, settings: Settings) -> None:

@@ -29,11 +29,8 @@ SEED = 2018
 def shown(tables: Tables) -> QuerySet[Any]:
     """Returns the items that may be shown, with vectors or without."""
     candidates = tables.old.candidates()
-    keys = candidates.values("pk")
-    items: QuerySet[Any] = tables.items._default_manager.using(candidates.db).filter(
-        pk__in=keys if candidates.query.is_sliced else keys.order_by()
-    )
-    return items
+    items = tables.items._default_manager.using(candidates.db)
+    return items.filter(pk__in=candidates.values("pk"))
 
 
 def queries(tables: Tables) -> QuerySet[Any]:

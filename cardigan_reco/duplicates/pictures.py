@@ -64,9 +64,10 @@ def comparable(
     path = embedding.item_path()
     rows = EmbeddingQuerySet(embedding, using=using).filter(**{f"{path}__isnull": False})
     items = shop.queryset()
-    narrowed = bool(items.query.where) or items.query.is_sliced or bool(items.query.combinator)
+    chosen = items.query.where or items.query.combinator or items.query.distinct_fields
+    narrowed = bool(chosen) or items.query.is_sliced
     for allowed in [*([items] if narrowed else []), *([] if within is None else [within])]:
-        rows = rows.filter(**{f"{path}__in": _keys(allowed)})
+        rows = rows.filter(**{f"{path}__in": allowed.values("pk")})
     tenant = F(f"{path}__{shop.tenant_field}") if shop.tenant_field else Value(None, TextField())
     rows = rows.annotate(
         cardigan_item=F(path), cardigan_tenant=tenant, cardigan_family=_family(shop, path)
@@ -131,8 +132,3 @@ def _family(shop: Listings, path: str) -> F | Expression:
     alone = Concat(Value("item "), Cast(F(path), TextField()), output_field=TextField())
     family = Concat(Value("family "), Cast(F(parent), TextField()), output_field=TextField())
     return Case(When(**{f"{parent}__isnull": True}, then=alone), default=family)
-
-
-def _keys(items: QuerySet[Any]) -> QuerySet[Any]:
-    keys = items.values("pk")
-    return keys if items.query.is_sliced else keys.order_by()

@@ -59,6 +59,11 @@ class PublicListings(PlainListings):
         return Product.objects.filter(is_public=True).exclude(title="hidden")
 
 
+class NewestListings(PlainListings):
+    def queryset(self):  # type: ignore[no-untyped-def]
+        return Product.objects.order_by("shelf", "-pk").distinct("shelf")
+
+
 class BrokenListings(PlainListings):
     def may_compare(self, first: Model, second: Model) -> bool:
         raise RuntimeError("The shop's hook fails.")

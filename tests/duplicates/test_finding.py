@@ -366,6 +366,16 @@ class TestWhoIsCompared:
         assert find().found == 2
         assert len(reported()) == 3
 
+    def test_only_one_of_each_shelf_is_compared(self, settings: Settings) -> None:
+        newest = Product.objects.order_by("shelf", "-pk").distinct("shelf")
+        assert find(within=newest).compared == 2
+        keys = {str(item.pk) for item in Product.objects.filter(title__in=["cup", "unique"])}
+        assert {check.item_pk for check in DuplicateCheck.objects.all()} == keys
+        DuplicateCheck.objects.all().delete()
+        use(settings, "NewestListings")
+        find()
+        assert {check.item_pk for check in DuplicateCheck.objects.all()} == keys
+
     def test_within_compares_some_with_all(self) -> None:
         done = find(within=Product.objects.filter(title="bowl"))
         assert (done.total, done.compared, done.found) == (1, 1, 0)
