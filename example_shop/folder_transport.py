@@ -32,3 +32,9 @@ class Channel(filesystem.Channel):
 
 class Transport(filesystem.Transport):
     Channel = Channel
+    polling_interval = 0.2
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
+        # A worker that is asked to end sits out two of Celery's timeouts, of two seconds each.
+        timeout = timeout and min(timeout, self.polling_interval)
+        super().drain_events(connection, timeout)  # type: ignore[no-untyped-call]

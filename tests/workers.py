@@ -43,9 +43,10 @@ def workers(folder: Path) -> Iterator[StartWorker]:
         general: dict[str, Any] | None = None,
         **changed: Any,
     ) -> Process:
-        options = ["-Q", "cardigan", "-c", "2", "-l", "INFO", "--without-mingle", *arguments]
+        options = ["-Q", "cardigan", "-c", "2", "-l", "INFO", *arguments]
+        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         process = Process(
-            *["-m", "celery", "-A", "tests.celery", "worker", *options],
+            *["-m", "celery", "-A", "tests.celery", "worker", *options, *quiet],
             *([f"--pool={pool}"] if pool else []),
             log=folder / f"worker{len(started)}.log",
             environment=environment,
