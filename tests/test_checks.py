@@ -354,6 +354,58 @@ class TestModels:
             )
         ]
 
+    @pytest.mark.parametrize("path", [None, "maker"])
+    def test_e031_keys_that_are_not_as_they_are_stored(
+        self, path: str | None, declared: Declare
+    ) -> None:
+        class PrefixedField(models.BigAutoField):
+            def from_db_value(self, value: int | None, *_how: object) -> str | None:
+                return None if value is None else f"maker_{value}"
+
+        class Maker(models.Model):
+            id = PrefixedField(primary_key=True)
+            image = models.ImageField()
+
+            class Meta:
+                app_label = "testapp"
+
+            def __str__(self) -> str:
+                return str(self.id)
+
+        class Branch(Maker):
+            class Meta:
+                app_label = "testapp"
+
+        class Label(models.Model):
+            maker = models.ForeignKey(Branch, models.CASCADE)
+            image = models.ImageField()
+
+            class Meta:
+                app_label = "testapp"
+
+            def __str__(self) -> str:
+                return str(self.maker)
+
+        class Bad(Declared):
+            source = key(Label if path else Branch)
+            vector = EmbeddingField(dimensions=16)
+            item_field = path
+
+            class Meta(Declared.Meta):
+                indexes = [EmbeddingIndex(name="bad", fields=["vector"])]
+
+        assert summary(declared(Bad)) == [
+            (
+                "cardigan_reco.E031",
+                "testapp.Maker.id makes keys of its own of what PostgreSQL has, by "
+                "from_db_value(). Keys are looked up as PostgreSQL has them: searches would find "
+                "nothing.",
+                "Let the primary key be a number, a UUID or a text as it is stored, and write it "
+                "in another way where it is shown. Silence this check if the keys are equal to "
+                "what is stored, and as text as well.",
+            )
+        ]
+
     def test_w001_no_index(self, declared: Declare) -> None:
         class Bad(Declared):
             source = key(Poster)

@@ -37,7 +37,8 @@ def _model(model: type[Embedding]) -> Messages:
         yield from _source_target(model)
         yield from _source_key(model)
         yield from _image_field(model)
-        yield from _item_field(model)
+        path = [*_item_field(model)]
+        yield from path or _converted_keys(model)
         yield from _index(model)
         yield from _ef_search(model)
         yield from _encoder(model)
@@ -80,6 +81,14 @@ def _field(model: type[Model], name: str) -> Any:
         return None
 
 
+def _key(model: type[Model]) -> Any:
+    """Returns the primary key, or what it refers to in the end."""
+    key: Any = model._meta.pk
+    while key.remote_field and isinstance(key.related_model, type):
+        key = key.target_field
+    return key
+
+
 def _source_target(model: type[Embedding]) -> Messages:
     source = model.source_model()
     target = _field(source, _field(model, "source").remote_field.field_name)
@@ -95,9 +104,7 @@ def _source_target(model: type[Embedding]) -> Messages:
 
 def _source_key(model: type[Embedding]) -> Messages:
     source = model.source_model()._meta
-    key: Any = source.pk
-    while key.remote_field and isinstance(key.related_model, type):
-        key = key.target_field
+    key = _key(model.source_model())
     longest = _field(EncodingRequest, "source_pk").max_length
     is_short = isinstance(key, CharField) and (key.max_length or longest + 1) <= longest
     if isinstance(key, (CharField, TextField)) and not is_short:
@@ -153,6 +160,20 @@ def _item_field(model: type[Embedding]) -> Messages:
             obj=model,
             id=f"{TAG}.E027",
         )
+
+
+def _converted_keys(model: type[Embedding]) -> Messages:
+    for key in dict.fromkeys([_key(model.source_model()), _key(model.item_model())]):
+        if hasattr(key, "from_db_value"):
+            yield checks.Error(
+                f"{key} makes keys of its own of what PostgreSQL has, by from_db_value(). Keys are "
+                "looked up as PostgreSQL has them: searches would find nothing.",
+                hint="Let the primary key be a number, a UUID or a text as it is stored, and write "
+                "it in another way where it is shown. Silence this check if the keys are equal to "
+                "what is stored, and as text as well.",
+                obj=model,
+                id=f"{TAG}.E031",
+            )
 
 
 def _index(model: type[Embedding]) -> Messages:
