@@ -112,7 +112,11 @@ def start_worker(
 @pytest.fixture
 def through_redis(settings: Settings, redis: RedisServer) -> Iterator[None]:
     searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=20)
-    with configured(broker_url=redis.broker.url, result_backend=redis.broker.url):
+    with configured(
+        broker_url=redis.broker.url,
+        broker_transport_options={"max_retries": 0},  # kombu would try for six seconds.
+        result_backend=redis.broker.url,
+    ):
         yield
 
 
