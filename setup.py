@@ -28,7 +28,7 @@ TESTS = [
     "playwright",
     "pytest",
     "pytest-django",
-    "pytest-xdist",
+    "pytest-xdist>=3.8",
     "redis",
     "schemathesis>=4",
 ]

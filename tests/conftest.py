@@ -18,6 +18,7 @@ from pytest_django import Settings
 from cardigan_reco import collection, encoding, estimates
 from cardigan_reco.summary import Summary
 from tests import celery  # noqa: F401  The app of the tests, before any task is sent.
+from tests.order import put_longest_first
 from tests.processes import RabbitServer, RedisServer
 from tests.testapp.catalogue.models import Product, ProductImage
 from tests.workers import StartWorker, workers
@@ -33,6 +34,11 @@ def jpeg(colour: Colour = RED, side: int = 64) -> bytes:
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=95)
     return data.getvalue()
+
+
+@pytest.hookimpl(trylast=True)  # pytest-django has an order too.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    put_longest_first(items)
 
 
 @pytest.fixture(autouse=True)
