@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -69,16 +67,17 @@ def test_fault_41_a_decode_that_never_returns_is_killed(
     assert worker.wait() == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="It looks into /proc.")
 def test_a_decoder_that_is_killed_from_outside_costs_an_attempt_each_time(
-    broker: Broker, add_picture: AddImage, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, add_picture: AddImage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As the system does where memory is short, whoever took it."""
+    hanging = tmp_path / "hanging"
+    monkeypatch.setenv("CARDIGAN_TESTS_HANGING", str(hanging))
     monkeypatch.syspath_prepend(str(DECODERS))
     image = add_picture(side=HANGS)
     queue.abandon(queue.claim(ProductImageEmbedding, limit=1, using="default"), "", using="default")
     for expected in [("waiting", 2), ("dead", 3)]:
-        killer = threading.Thread(target=kill_decoder)
+        killer = threading.Thread(target=kill_decoder, args=[hanging])
         killer.start()
         encode_all()
         killer.join()
@@ -87,18 +86,11 @@ def test_a_decoder_that_is_killed_from_outside_costs_an_attempt_each_time(
         EncodingRequest.objects.update(available_at=timezone.now())
 
 
-def kill_decoder() -> None:
-    """Kills the child of this process that decodes, once there is one."""
-    this = os.getpid()
-    found: list[int] = []
-
-    def look() -> list[int]:
-        for path in Path(f"/proc/{this}/task").glob("*/children"):
-            for child in path.read_text().split():
-                if "cardigan_reco.quarantine" in Path(f"/proc/{child}/cmdline").read_text():
-                    found.append(int(child))
-        return found
-
-    wait_until(look, "the decoder is there")
-    time.sleep(0.5)  # Its picture too.
-    os.kill(found[0], signal.SIGKILL)
+def kill_decoder(hanging: Path) -> None:
+    """Kills the process that leaves its id in a file, and removes that."""
+    wait_until(
+        lambda: hanging.exists() and hanging.read_text().endswith("\n"), "the picture is there"
+    )
+    pid = int(hanging.read_text())
+    hanging.unlink()
+    os.kill(pid, signal.SIGKILL)
