@@ -241,12 +241,18 @@ def test_fault_57_a_worker_reads_what_was_written_not_what_a_replica_has(
 
 @pytest.mark.parametrize("skew_seconds", [86400, -86400])
 def test_fault_58_a_worker_whose_clock_is_wrong(
-    skew_seconds: int, broker: Broker, start_worker: StartWorker, add_picture: AddImage
+    skew_seconds: int,
+    broker: Broker,
+    start_worker: StartWorker,
+    add_picture: AddImage,
+    settings: Settings,
 ) -> None:
+    later = {"RETRY_SECONDS": 600, "LEASE_SECONDS": 600}  # Than any worker takes to start.
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, **later}
     held, late, image = add_picture(), add_picture(), add_picture()
     queue.claim(ProductImageEmbedding, limit=1, using="default")
     (other,) = queue.claim(ProductImageEmbedding, limit=1, using="default")
-    queue.postpone(other, "", charged=True, using="default")  # Due in ten seconds.
+    queue.postpone(other, "", charged=True, using="default")
     environment = {
         "PYTHONPATH": str(Path(__file__).parent / "clocks"),
         "CARDIGAN_TESTS_SKEW_SECONDS": str(skew_seconds),
