@@ -102,7 +102,7 @@ class TestWoken:
     def test_wake_ups_that_nobody_takes_leave_rabbitmq_by_themselves(
         self, rabbit: RabbitServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(tasks, "EXPIRES_SECONDS", 2)
+        monkeypatch.setattr(tasks, "EXPIRES_SECONDS", 10)
         with configured(broker_url=rabbit.broker.url):
             for _ in range(3):
                 tasks.send_wake_up("default")
