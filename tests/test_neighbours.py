@@ -45,10 +45,15 @@ def catalogue(django_db_setup: None, django_db_blocker: DjangoDbBlocker):  # typ
             )
             table = ProductImageEmbedding._meta.db_table
             columns = "source_id, vector, digest, encoder_version_id"
+            (index,) = ProductImageEmbedding._meta.indexes
+            with connection.schema_editor() as editor:  # A full table is indexed much sooner.
+                editor.remove_index(ProductImageEmbedding, index)
             with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
                 for number, vector in enumerate(vectors, 1):
                     text = "[" + ",".join(f"{value:.5f}" for value in vector) + "]"
                     copy.write_row((number, text, "0" * 64, version.pk))
+            with connection.schema_editor() as editor:
+                editor.add_index(ProductImageEmbedding, index)
             cursor.execute("ANALYZE")
         yield vectors
         with connection.cursor() as cursor:
