@@ -425,11 +425,10 @@ def test_the_last_frame_wins(browser: Browser, product_page: str) -> None:
     held: list[Route] = []
     with photo_page(browser, product_page) as page:
         page.route("**/photo/", lambda route: route.continue_() if held else held.append(route))
-        choose(page)
+        with page.expect_request(is_photo):
+            choose(page)
         page.locator("[data-frame]").wait_for()
         page.get_by_text("Looking for what is like it").wait_for()
-        while not held:
-            page.wait_for_timeout(50)
         page.locator("[data-corner=se]").focus()
         page.keyboard.press("ArrowLeft")
         results = found(page)

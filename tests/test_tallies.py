@@ -129,7 +129,7 @@ def test_workers_that_count_at_once_lose_nothing() -> None:
 
     def count() -> None:
         try:
-            start.wait()
+            start.wait(30)
             for _ in range(25):
                 add(encoded=1)
         finally:
@@ -139,7 +139,7 @@ def test_workers_that_count_at_once_lose_nothing() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(30)
     assert total().results["encoded"] == 200
     assert sum(total().durations) == 200
     assert EncodingTally.objects.filter(minute__lt=timezone.now() - timedelta(days=1)).count() == 1

@@ -214,7 +214,7 @@ def test_of_two_people_one_wins() -> None:
     ready = threading.Barrier(2)
 
     def merge(reviewer: str, survivor: Product) -> None:
-        ready.wait()
+        ready.wait(30)
         try:
             results[reviewer] = merging.merge(
                 group.pk, survivor_pk=str(survivor.pk), version=group.version, reviewer=reviewer
@@ -231,7 +231,7 @@ def test_of_two_people_one_wins() -> None:
     for person in people:
         person.start()
     for person in people:
-        person.join()
+        person.join(30)
 
     (winner,) = [name for name, result in results.items() if isinstance(result, Product)]
     (told,) = [str(result) for result in results.values() if isinstance(result, Conflict)]
