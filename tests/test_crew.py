@@ -75,8 +75,8 @@ def test_what_hangs_is_left_behind_and_replaced(gate: threading.Event) -> None:
 def test_each_stage_has_a_clock_of_its_own() -> None:
     def work(job: Job[int]) -> str:
         for stage in ("reading", "decoding"):
-            job.begin(stage, 0.6)
-            time.sleep(0.4)
+            job.begin(stage, 2)
+            time.sleep(1.2)
         return "done"
 
     assert crew.work_through([1], work, threads=1, seconds=LONG) == {1: "done"}
