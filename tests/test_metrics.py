@@ -279,6 +279,22 @@ class TestDatabase:
         self, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
         settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "HEALTH": {"TIMEOUT_SECONDS": 0.1}}
+        other = connection.copy()
+        try:
+            other.set_autocommit(False)
+            with other.cursor() as cursor:
+                cursor.execute("LOCK TABLE cardigan_reco_encodingrequest")
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '5s'")  # Lest the test wait for itself.
+            found = read()
+        finally:
+            other.close()
+            connection.close()
+        assert value(found, "cardigan_up", database="default") == 0
+        assert not any(name == "cardigan_requests" for name, _labels in found)
+        assert "gives no metrics: canceling statement due to statement timeout" in caplog.text
+
+    def test_without_its_tables(self, caplog: pytest.LogCaptureFixture) -> None:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE cardigan_reco_encodingrequest RENAME TO away")
         try:
