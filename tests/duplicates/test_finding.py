@@ -706,6 +706,8 @@ class TestAfterEncoding:
 
     def test_check_leaves_what_was_compared(self) -> None:
         mug = list_item("mug", file_of(photo(1)))
-        find()
+        list_item("cup", file_of(photo(1)))
+        assert find().found == 1
+        DuplicatePair.objects.all().delete()
         stored = duplicates.check([mug.images.get().pk], using="default")
         assert (stored.found, stored.gone) == (0, 0)
