@@ -31,6 +31,8 @@ COUNTED = 500
 MOST_SHARED = 100
 """Parameters of a search that is counted; one with more, such as a list of keys, would be kept in
 memory, and hardly comes again."""
+MOST_CHARACTERS = 4_000
+"""Of the texts among the parameters of what is kept in memory."""
 _LOST = {
     "26000",  # No such statement: another connection of the pool, or DEALLOCATE ALL.
     "42P05",  # There is one already: another client's of the pool.
@@ -66,6 +68,12 @@ class _Kept:
 
 _kept: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
 """By the driver's connections: Django's outlive them."""
+
+
+def are_few(parameters: Sequence[Any], most: int) -> bool:
+    """Returns whether parameters may be kept in memory: `most`, and no long texts."""
+    characters = sum(len(one) for one in parameters if isinstance(one, str))
+    return len(parameters) <= most and characters <= MOST_CHARACTERS
 
 
 def takes_several_statements(connection: BaseDatabaseWrapper) -> bool:
@@ -104,8 +112,9 @@ def _kept_one(connection: BaseDatabaseWrapper, statement: Statement) -> Statemen
     most = conf.current().prepared_searches
     # Django's word for a pool that gives each transaction another connection.
     is_pooled = connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]
-    is_long = len(statement.shared) > MOST_SHARED
-    if not most or is_long or is_pooled or not takes_several_statements(connection):
+    if not most or is_pooled or not takes_several_statements(connection):
+        return None
+    if not are_few(statement.shared, MOST_SHARED):
         return None
     connection.ensure_connection()
     kept = _kept.setdefault(connection.connection, _Kept())

@@ -144,6 +144,11 @@ class TestAConnection:
         assert kept() == []
         assert not any(found.counts for found in prepared._kept.values())
 
+    def test_counts_none_with_a_long_text(self, mug: Product) -> None:
+        ask_often(mug, Product.objects.exclude(title="a" * (prepared.MOST_CHARACTERS + 1)))
+        assert kept() == []
+        assert not any(found.counts for found in prepared._kept.values())
+
     @pytest.mark.parametrize("pooled", [False, True])
     def test_keeps_none_where_the_settings_say_so(
         self,
