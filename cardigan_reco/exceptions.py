@@ -53,7 +53,7 @@ class InvalidRequest(CardiganError):
 
 
 class InvalidUpload(InvalidRequest):
-    """A form holds more files than one, files in other fields, or too many fields."""
+    """A form holds more files than one, files in other fields, or too many or too long fields."""
 
 
 class UnknownFilter(InvalidRequest):

@@ -66,7 +66,8 @@ def load(data: bytes, *, min_side: int | None = None, crop: Crop | None = None) 
         check_crop(crop)
         if min_side is not None:
             left, top, right, bottom = crop
-            min_side = math.ceil(min_side / min(right - left, bottom - top))
+            wanted = min_side / min(right - left, bottom - top)  # Infinite for the least floats.
+            min_side = math.ceil(min(wanted, limits.max_image_pixels))
     _check_bytes(len(data), limits.max_image_bytes)
     image = decoding.decode(data, max_pixels=limits.max_image_pixels, min_side=min_side)
     return image if crop is None else decoding.cropped(image, crop)

@@ -35,8 +35,9 @@ def bound(request: HttpRequest) -> None:
 
     Raises ImageTooLarge when the client announces too much. Reading request.POST or FILES after it
     raises ImageTooLarge as soon as too much has come, and InvalidUpload for a second file, a file
-    outside of "image" or too many fields; what Django raises for a broken form stays the same. The
-    file's name and content type, which the client made up, are dropped.
+    outside of "image" or too many or too long fields; what Django raises for a broken form stays
+    the same. The file's name and content type, which the client made up, are dropped, and so is the
+    charset that it names: all is UTF-8.
     """
     limit = conf.current().max_image_bytes
     if hasattr(request, "_files"):
@@ -47,6 +48,7 @@ def bound(request: HttpRequest) -> None:
         )
         return
     request.upload_handlers = [_Form(request, limit)]
+    request.encoding = _CHARSET  # By "zlib" nothing is decoded, by "unicode_escape" surrogates are.
     _measure(request, limit + FORM_BYTES)
     if _announced(request) > limit + FORM_BYTES:
         raise _too_large(limit)
@@ -68,9 +70,12 @@ class _Form(FileUploadHandler):
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict[str, Any]]:
         handler = _Memory(self.request, self.limit)
-        fields, files = MultiPartParser(META, input_data, [handler], encoding).parse()
-        if sum(len(values) for _name, values in fields.lists()) > MAX_FIELDS:
+        fields, files = MultiPartParser(META, input_data, [handler], _CHARSET).parse()
+        held = [(name, value) for name, values in fields.lists() for value in values]
+        if len(held) > MAX_FIELDS:
             raise InvalidUpload(f"The form has more than {MAX_FIELDS} fields.")
+        if sum(len(name.encode()) + len(value.encode()) for name, value in held) > FORM_BYTES:
+            raise InvalidUpload(f"The form's fields have more than {FORM_BYTES} bytes.")
         return fields, files
 
 
@@ -127,6 +132,7 @@ def _measure(request: HttpRequest, most: int) -> None:
         stream.seek(0)
 
 
+_CHARSET = "utf-8"
 _URLENCODED = "application/x-www-form-urlencoded"
 
 

@@ -264,6 +264,8 @@ REFUSED = {
         "The filter “Shelf” has too many values.",
     ),
     "many fields": (jpeg(), {"shelf": ["1"] * 99}, 400, "The form couldn’t be understood"),
+    "long field": (jpeg(), {"shelf": "1" * 70_000}, 400, "The form couldn’t be understood"),
+    "no width": (jpeg(), {"crop": "0,0,1e-320,1"}, 400, "the chosen part is too small"),
 }
 
 
@@ -291,6 +293,16 @@ def test_two_photos_and_a_broken_form(client: Client) -> None:
     broken = client.post("/photo/", b"--x", content_type="multipart/form-data; boundary=\xff")
     assert broken.status_code == 400
     assert "<form" in broken.content.decode()
+
+
+@pytest.mark.parametrize("charset", ["zlib", "unicode_escape", "utf-16", "x"])
+def test_a_charset_that_a_form_names_counts_for_nothing(client: Client, charset: str) -> None:
+    content_type = f"{MULTIPART_CONTENT}; charset={charset}"
+    body = encode_multipart(BOUNDARY, {**_file(jpeg(RED)), "shelf": "1"})
+    assert names(client.generic("POST", "/photo/", body, content_type)) == ["red", "orange"]
+    body = encode_multipart(BOUNDARY, {**_file(jpeg(RED)), "shelf": r"\ud800"})
+    answer = client.generic("POST", "/photo/", body, content_type)
+    assert r"can’t be “\ud800”" in message(answer)
 
 
 @pytest.mark.parametrize("seconds", ["1 second.", "2 seconds."])

@@ -104,6 +104,7 @@ def test_what_is_announced_as_too_large_is_not_read() -> None:
         ({"other": file(1)}, "in the field 'image', and no other file"),
         ({f"field{number}": "" for number in range(51)}, "more than 50 fields"),
         ({"field": ["x"] * 51}, "more than 50 fields"),
+        ({"image": file(1), "field": ["é" * 30_000] * 2}, "fields have more than 65536 bytes"),
     ],
 )
 def test_other_forms_are_refused(fields: dict[str, Any], message: str) -> None:
