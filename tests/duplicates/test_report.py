@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -831,6 +832,12 @@ class TestDifferences:
     )
     def test_words(self, texts: tuple[str, ...], expected: list[str]) -> None:
         assert self.marked(*texts) == expected
+
+    @pytest.mark.parametrize("text", [f"a{'!' * 80_000}a", f"a{' ' * 80_000}"])
+    def test_a_text_that_a_seller_wrote_to_be_slow(self, text: str) -> None:
+        started = time.perf_counter()
+        assert "".join(self.marked(text, text.strip())) == text.strip() * 2
+        assert time.perf_counter() - started < 10
 
     def test_certainty_is_only_shown_where_it_is(self) -> None:
         shares = [0, 0.001, 0.5, 0.996, 1]

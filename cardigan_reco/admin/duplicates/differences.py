@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 LONG = 10
 """Words from which a text is marked only where it has half of them in common with the others: to
@@ -46,20 +48,25 @@ def wholes(texts: Sequence[str]) -> list[list[Part]]:
 def _parts(text: str, common: Counter[str]) -> list[Part]:
     """Joins neighbouring words of one sort, with the space between them."""
     parts: list[Part] = []
-    for space, word in re.findall(r"(\s*)(\S+)", text):
-        plain = _plain(word)
-        differs = common[plain] <= 0
-        common[plain] -= not differs
-        if parts and parts[-1].differs is differs:
-            parts[-1] = Part(f"{parts[-1].text}{space}{word}", differs)
-        elif not space:
-            parts.append(Part(word, differs))
-        elif differs:
-            parts += [Part(space, False), Part(word, True)]
-        else:
-            parts.append(Part(f"{space}{word}", False))
+    for differs, run in groupby(_marked(text, common), key=itemgetter(1)):
+        joined = "".join(word for word, _ in run)
+        shown = joined.lstrip() if differs else joined
+        if space := joined[: len(joined) - len(shown)]:
+            parts.append(Part(space, False))
+        parts.append(Part(shown, differs))
     return parts
 
 
+def _marked(text: str, common: Counter[str]) -> Iterator[tuple[str, bool]]:
+    """Yields each word, with the space before it, and whether it differs."""
+    # In a long space at the end, each character would be tried as the start of a word.
+    for word in re.findall(r"\s*\S+", text.rstrip()):
+        plain = _plain(word.lstrip())
+        differs = common[plain] <= 0
+        common[plain] -= not differs
+        yield word, differs
+
+
 def _plain(word: str) -> str:
-    return re.sub(r"^\W+|\W+$", "", word).casefold() or word
+    found = re.search(r"\w(.*\w)?", word)
+    return found[0].casefold() if found else word
