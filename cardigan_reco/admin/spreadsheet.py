@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the start of a formula."""
+_INSIDE = re.compile(r'([;\t\r\n]"*)(?=[=+\-@＝＋－＠])')
+"""A formula after what some spreadsheets end a cell at, whatever quotes are around it: Excel at
+semicolons, where the comma is in decimals.
+"""
 BYTE_ORDER_MARK = "\ufeff"
 """Tells Excel that the file is UTF-8."""
 
@@ -22,7 +27,7 @@ class _Line:
 def stream(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     """Yields the lines of the file, one a row.
 
-    Cells that a spreadsheet would run as a formula get an apostrophe in front.
+    What a spreadsheet would run as a formula gets an apostrophe in front.
     """
     write = csv.writer(_Line()).writerow
     start = BYTE_ORDER_MARK
@@ -32,4 +37,7 @@ def stream(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
 
 
 def _safe(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    if not isinstance(cell, str):
+        return cell
+    start = "'" if cell.startswith(FORMULA) else ""
+    return start + _INSIDE.sub(r"\1'", cell)
