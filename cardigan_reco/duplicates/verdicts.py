@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import router, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
@@ -50,14 +51,18 @@ def confirm(
     reviewer: str,
     note: str = "",
     pairs: Collection[int] | None = None,
+    within: QuerySet[DuplicateGroup] | None = None,
     using: str | None = None,
 ) -> Verdict:
     """Says that the open pairs of a group, or those named, are one thing each.
 
-    `version`: the group's when the person saw it. `reviewer`: their name. Raises Conflict, and does
-    nothing, where the group has changed since or holds no such open pairs.
+    `version`: the group's when the person saw it. `reviewer`: their name. `within`: the groups that
+    they may see; others are told to be gone. Raises Conflict, and does nothing, where the group has
+    changed since or holds no such open pairs.
     """
-    return _single(DuplicateState.CONFIRMED, group_pk, version, reviewer, note, pairs, using)
+    return _single(
+        DuplicateState.CONFIRMED, group_pk, version, reviewer, note, pairs, within, using
+    )
 
 
 def dismiss(
@@ -67,13 +72,16 @@ def dismiss(
     reviewer: str,
     note: str = "",
     pairs: Collection[int] | None = None,
+    within: QuerySet[DuplicateGroup] | None = None,
     using: str | None = None,
 ) -> Verdict:
     """Says that the listings of the open pairs of a group, or of those named, are different things.
 
     They stay dismissed until a picture of theirs changes. Takes and raises what confirm() does.
     """
-    return _single(DuplicateState.DISMISSED, group_pk, version, reviewer, note, pairs, using)
+    return _single(
+        DuplicateState.DISMISSED, group_pk, version, reviewer, note, pairs, within, using
+    )
 
 
 def reopen(
@@ -83,13 +91,14 @@ def reopen(
     reviewer: str,
     note: str = "",
     pairs: Collection[int] | None = None,
+    within: QuerySet[DuplicateGroup] | None = None,
     using: str | None = None,
 ) -> Verdict:
     """Takes back that the pairs of a group, or those named, were confirmed or dismissed.
 
     Takes and raises what confirm() does. What was merged can't be reopened.
     """
-    return _single(DuplicateState.OPEN, group_pk, version, reviewer, note, pairs, using)
+    return _single(DuplicateState.OPEN, group_pk, version, reviewer, note, pairs, within, using)
 
 
 def judge(
@@ -98,27 +107,37 @@ def judge(
     *,
     reviewer: str,
     note: str = "",
+    within: QuerySet[DuplicateGroup] | None = None,
     using: str | None = None,
 ) -> Verdict:
     """Brings all pairs of many groups to a state at once, in one transaction.
 
-    `groups`: primary keys with the versions that the person saw. Groups that have changed since, or
-    in which there is nothing to change, are left alone and named among the conflicts. The number
-    of statements doesn't depend on that of the groups, but for those that have changed.
+    `groups`: primary keys with the versions that the person saw. `within`: as confirm() takes it.
+    Groups that have changed since, or in which there is nothing to change, are left alone and named
+    among the conflicts. The number of statements doesn't depend on that of the groups, but for
+    those that have changed.
     """
-    return _change(state, groups, reviewer, note, None, using)
+    return _change(state, groups, reviewer, note, None, within, using)
 
 
-def undo(*, reviewer: str, at: datetime, using: str | None = None) -> Verdict:
+def undo(
+    *,
+    reviewer: str,
+    at: datetime,
+    within: QuerySet[DuplicateGroup] | None = None,
+    using: str | None = None,
+) -> Verdict:
     """Takes back what a person said at a moment, as far as nobody has changed it since.
 
-    `at`: Verdict.at. Raises Conflict where nothing of it is left.
+    `at`: Verdict.at. `within`: as confirm() takes it. Raises Conflict where nothing of it is left.
     """
     using = using or router.db_for_write(DuplicatePair)
     with transaction.atomic(using=using):
         judged = DuplicatePair.objects.using(using).filter(
             reviewed_at=at, reviewer=reviewer, state__in=JUDGED
         )
+        if within is not None:
+            judged = judged.filter(group__in=within.using(using).values("pk"))
         _lock(judged.values_list("collection", flat=True).distinct(), using)
         rows = list(judged.order_by("pk").select_for_update())
         if not rows:
@@ -131,16 +150,17 @@ def choose_survivor(
     survivor_pk: str,
     *,
     version: int,
+    within: QuerySet[DuplicateGroup] | None = None,
     using: str | None = None,
 ) -> int:
     """Sets which listing of a group is to stay; "" takes the choice back. Returns the new version.
 
-    Raises Conflict where the group has changed since `version`, or was merged, and ValueError for a
-    listing that isn't in the group.
+    `within`: as confirm() takes it. Raises Conflict where the group has changed since `version`, or
+    was merged, and ValueError for a listing that isn't in the group.
     """
     using = using or router.db_for_write(DuplicateGroup)
     with transaction.atomic(using=using):
-        group = locked_group(group_pk, version=version, using=using)
+        group = locked_group(group_pk, version=version, within=within, using=using)
         if group.state == DuplicateState.MERGED:
             raise Conflict(_("Group %d was merged already.") % group_pk)
         members = _members(group_pk, using)
@@ -156,9 +176,15 @@ def choose_survivor(
         return group.version
 
 
-def locked_group(group_pk: int, *, version: int, using: str) -> DuplicateGroup:
+def locked_group(
+    group_pk: int,
+    *,
+    version: int,
+    within: QuerySet[DuplicateGroup] | None = None,
+    using: str,
+) -> DuplicateGroup:
     """Returns a group as a person saw it, locked until the transaction ends; raises Conflict."""
-    group = _locked([group_pk], using).get(group_pk)
+    group = _locked([group_pk], within, using).get(group_pk)
     if group is None:
         raise _gone(group_pk)
     if group.version != version:
@@ -179,9 +205,10 @@ def _single(
     reviewer: str,
     note: str,
     only: Collection[int] | None,
+    within: QuerySet[DuplicateGroup] | None,
     using: str | None,
 ) -> Verdict:
-    verdict = _change(state, {group_pk: version}, reviewer, note, only, using)
+    verdict = _change(state, {group_pk: version}, reviewer, note, only, within, using)
     if verdict.conflicts:
         raise verdict.conflicts[0]
     return verdict
@@ -193,11 +220,12 @@ def _change(
     reviewer: str,
     note: str,
     only: Collection[int] | None,
+    within: QuerySet[DuplicateGroup] | None,
     using: str | None,
 ) -> Verdict:
     using = using or router.db_for_write(DuplicatePair)
     with transaction.atomic(using=using):
-        found = _locked(groups, using)
+        found = _locked(groups, within, using)
         rows = DuplicatePair.objects.using(using).filter(group__in=found)
         by_group: dict[int, list[DuplicatePair]] = defaultdict(list)
         for pair in rows.order_by("pk").select_for_update():
@@ -258,9 +286,14 @@ def _lock(collections: Iterable[str], using: str) -> None:
         grouping.lock(collection, using=using)
 
 
-def _locked(group_pks: Iterable[int], using: str) -> dict[int, DuplicateGroup]:
+def _locked(
+    group_pks: Iterable[int], within: QuerySet[DuplicateGroup] | None, using: str
+) -> dict[int, DuplicateGroup]:
     """Returns those of the groups that are there, their collections and rows locked."""
     rows = DuplicateGroup.objects.using(using).filter(pk__in=list(group_pks))
+    if within is not None:
+        # By a subquery, since PostgreSQL locks no rows that are made distinct or counted.
+        rows = rows.filter(pk__in=within.using(using).values("pk"))
     _lock(rows.values_list("collection", flat=True).distinct(), using)
     return {group.pk: group for group in rows.order_by("pk").select_for_update()}
 

@@ -14,7 +14,8 @@ import pytest
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.db import connection
-from django.http import HttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -497,6 +498,37 @@ class TestPermissions:
         merges = staff("view_duplicategroup", "merge_duplicategroup")
         assert page_of(group, "merge") in merges.get(REPORT).content.decode()
         assert merges.get(page_of(group, "merge")).status_code == 200
+
+    def test_only_groups_that_the_shops_queryset_holds(
+        self, admin_client: Client, add_product: AddProduct, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A seller's staff judge their own, whatever keys a form says."""
+        own, other = open_groups(2, add_product)
+        judge(admin_client, f"dismiss:{other.pk}:1")
+        undo = f"undo:{DuplicatePair.objects.get(group=other).reviewed_at.isoformat()}"
+        survivor = DuplicatePair.objects.get(group=other).first_pk
+
+        def get_queryset(admin: DuplicateGroupAdmin, request: HttpRequest) -> QuerySet[Any]:
+            groups = super(DuplicateGroupAdmin, admin).get_queryset(request)
+            return groups.filter(pairs__group=own.pk).distinct()
+
+        monkeypatch.setattr(DuplicateGroupAdmin, "get_queryset", get_queryset, raising=False)
+        for verdict in (f"reopen:{other.pk}:2", f"survivor:{other.pk}:2:{survivor}", undo):
+            answer = judge(admin_client, verdict, fragment="1")
+            assert answer.status_code == 409
+            assert "data-cardigan-group" not in answer.content.decode()
+        bulk = {"verdict": "reopen", "groups": f"{other.pk}:2"}
+        gone = f"Group {other.pk} isn’t there any more"
+        assert gone in read(admin_client.post(BULK, bulk, follow=True))
+        assert state(other) == "dismissed"
+        assert DuplicateGroup.objects.get(pk=other.pk).survivor_pk == ""
+
+        bulk = {"verdict": "confirm", "groups": f"{own.pk}:1,{other.pk}:2"}
+        text = admin_client.post(BULK, bulk, follow=True).content.decode()
+        assert "1 pair confirmed." in text
+        undo = re.search(r'value="(undo:[^"]+)"', text)[1]
+        assert judge(admin_client, undo, fragment="1").status_code == 200
+        assert [state(own), state(other)] == ["open", "dismissed"]
 
     def test_nothing_is_added_changed_or_deleted_by_forms(
         self, admin_client: Client, group: DuplicateGroup

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import router, transaction
+from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -85,17 +86,20 @@ class Decision(NamedTuple):
         pairs = tuple(number(one) for one in more[0].split(",")) if more else None
         return cls(verb, pk, seen, pairs)
 
-    def carry_out(self, person: Person, note: str = "") -> Outcome:
+    def carry_out(self, person: Person, note: str, *, within: QuerySet[Any]) -> Outcome:
         """Does it and writes it to the admin's log, in one transaction.
 
-        Raises Conflict for what has changed since, and ValueError for a listing that is elsewhere.
+        `within`: the groups that the person may see. Raises Conflict for others and for what has
+        changed since, and ValueError for a listing that is elsewhere.
         """
         using = router.db_for_write(DuplicateGroup)
         with transaction.atomic(using=using):
             if self.verb == "survivor":
-                return self._choose(person, using)
+                return self._choose(person, within, using)
             if self.at is not None:
-                verdict = verdicts.undo(reviewer=person.name, at=self.at, using=using)
+                verdict = verdicts.undo(
+                    reviewer=person.name, at=self.at, within=within, using=using
+                )
             else:
                 verdict = VERBS[self.verb](
                     self.group,
@@ -103,12 +107,15 @@ class Decision(NamedTuple):
                     reviewer=person.name,
                     note=note,
                     pairs=self.pairs,
+                    within=within,
                     using=using,
                 )
             return _outcome(self.verb, verdict, person, using)
 
-    def _choose(self, person: Person, using: str) -> Outcome:
-        verdicts.choose_survivor(self.group, self.listing, version=self.version, using=using)
+    def _choose(self, person: Person, within: QuerySet[Any], using: str) -> Outcome:
+        verdicts.choose_survivor(
+            self.group, self.listing, version=self.version, within=within, using=using
+        )
         if self.listing:
             message = _("The chosen listing is to stay.")
             logged = _("Chose listing %s to stay.") % self.listing
@@ -120,15 +127,17 @@ class Decision(NamedTuple):
 
 
 def carry_out_for_all(
-    verb: str, groups: Mapping[int, int], person: Person, note: str = ""
+    verb: str, groups: Mapping[int, int], person: Person, note: str, *, within: QuerySet[Any]
 ) -> Outcome:
     """Confirms, dismisses or reopens many groups, given with the versions that the person saw.
 
-    Those that have changed since are left alone and named among the conflicts.
+    Those that have changed since, or aren't `within`, are left alone and named among the conflicts.
     """
     using = router.db_for_write(DuplicateGroup)
     with transaction.atomic(using=using):
-        verdict = verdicts.judge(STATES[verb], groups, reviewer=person.name, note=note, using=using)
+        verdict = verdicts.judge(
+            STATES[verb], groups, reviewer=person.name, note=note, within=within, using=using
+        )
         return _outcome(verb, verdict, person, using)
 
 

@@ -59,7 +59,8 @@ class JudgingPages(ReportPages):
         try:
             decision = Decision.read(request.POST.get("verdict", ""))
             note = note_of(request, f"note-{decision.group}")
-            outcome = decision.carry_out(person_of(request), note)
+            within = self.get_queryset(request)
+            outcome = decision.carry_out(person_of(request), note, within=within)
         except Conflict as conflict:
             outcome = Outcome("", [decision.group], [decision.group], conflicts=[conflict])
         except ValueError as error:
@@ -83,7 +84,9 @@ class JudgingPages(ReportPages):
             chosen = decisions.read_groups(groups)
         except ValueError as error:
             return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
-        self._tell(request, decisions.carry_out_for_all(verb, chosen, person_of(request), note))
+        within = self.get_queryset(request)
+        outcome = decisions.carry_out_for_all(verb, chosen, person_of(request), note, within=within)
+        self._tell(request, outcome)
         return HttpResponseRedirect(self._next(request))
 
     @admin.action(description=gettext_lazy("Confirm the selected …"), permissions=["change"])
