@@ -153,6 +153,8 @@ def hostile(chosen: random.Random, photo: bytes) -> Iterator[Sent]:
     yield solid(6000, 6000), "image/png", ""
     yield solid(11_500, 575), "image/png", ""
     yield solid(22_360, 1118), "image/png", "?crop=0,0,1,0.0072"
+    yield solid(3535, 3535, "WEBP"), "image/webp", ""
+    yield solid(5000, 5000, "WEBP"), "image/webp", ""
     yield b"\x89PNG\r\n\x1a\n" + bytes(9_000_000), "image/png", ""
     yield bytes(11_000_000), jpeg, ""
     yield b"--x\r\n" + b"junk" * 1000, form, ""
@@ -172,9 +174,9 @@ def png(width: int, height: int) -> bytes:
     )
 
 
-def solid(width: int, height: int) -> bytes:
+def solid(width: int, height: int, format: str = "PNG") -> bytes:
     data = io.BytesIO()
-    Image.new("L", (width, height), 128).save(data, "PNG")
+    Image.new("L", (width, height), 128).save(data, format, lossless=True, method=0)  # Of WebP.
     return data.getvalue()
 
 

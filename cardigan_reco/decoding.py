@@ -43,13 +43,17 @@ _PILLOW_ERRORS = (
 )
 
 
-def decode(data: bytes, *, max_pixels: int, min_side: int | None) -> Image.Image:
+def decode(
+    data: bytes, *, max_pixels: int, min_side: int | None, spare_memory: bool = False
+) -> Image.Image:
     """Returns the picture upright, in RGB, on white where it is transparent.
 
-    `max_pixels` is checked before anything is decoded. `min_side` and what is raised are as in
-    `images.load()`.
+    `max_pixels` is checked before anything is decoded. `min_side`, `spare_memory` and what is
+    raised are as in `images.load()`.
     """
     container = containers.examine(data)
+    if spare_memory and container.format == "WEBP":
+        max_pixels //= 2  # Pillow takes every WebP for an animation, with two canvases more.
     _check_size(container.size, max_pixels)
     try:
         with Image.open(BytesIO(container.data), formats=[container.format]) as image:

@@ -47,13 +47,21 @@ def read(file: Readable) -> bytes:
     return b"".join(parts)  # Of one part it is that part, not a copy.
 
 
-def load(data: bytes, *, min_side: int | None = None, crop: Crop | None = None) -> Image.Image:
+def load(
+    data: bytes,
+    *,
+    min_side: int | None = None,
+    crop: Crop | None = None,
+    spare_memory: bool = False,
+) -> Image.Image:
     """Returns the picture upright, in RGB, on white where it is transparent; with `crop` a part.
 
     `data` is a JPEG, PNG or WebP file; of an animation the first (WebP) or default (PNG) picture
     counts. With `min_side`, pixels, the picture may come out smaller, its short side at
     least twice that: much faster for large ones, and enough for a network of that input size.
-    `crop` is of the upright picture, and its part comes out so large.
+    `crop` is of the upright picture, and its part comes out so large. Decoding takes up to 12 bytes
+    a pixel, about 300 MiB by default; a WebP takes twice that, or with `spare_memory` may have half
+    of MAX_IMAGE_PIXELS only.
 
     Raises ValueError for a crop that is no part of a picture, ImageTooLarge, UnsupportedFormat,
     TooManyPixels, and ImageError, the base of these, for whatever is damaged, too small or hostile.
@@ -69,7 +77,9 @@ def load(data: bytes, *, min_side: int | None = None, crop: Crop | None = None) 
             wanted = min_side / min(right - left, bottom - top)  # Infinite for the least floats.
             min_side = math.ceil(min(wanted, limits.max_image_pixels))
     _check_bytes(len(data), limits.max_image_bytes)
-    image = decoding.decode(data, max_pixels=limits.max_image_pixels, min_side=min_side)
+    image = decoding.decode(
+        data, max_pixels=limits.max_image_pixels, min_side=min_side, spare_memory=spare_memory
+    )
     return image if crop is None else decoding.cropped(image, crop)
 
 

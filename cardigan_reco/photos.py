@@ -57,7 +57,9 @@ def encode(picture: bytes | Readable, *, encoder: str, crop: Crop | None = None)
     setting = conf.current().photo_search
     with metrics.photo(setting.encode_in), _place(setting):
         data = picture if isinstance(picture, bytes) else images.read(picture)
-        image = images.load(data, min_side=_min_side(encoder, setting), crop=crop)
+        image = images.load(
+            data, min_side=_min_side(encoder, setting), crop=crop, spare_memory=True
+        )
         if setting.encode_in == "worker":
             return _ask_worker(encoder, image, setting)
         return _encode_here(encoder, image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -17,10 +18,11 @@ from pytest_django import Settings
 
 from cardigan_reco import images, photos, search
 from cardigan_reco.encoders import encoders
-from cardigan_reco.exceptions import Busy, DeviceLost, EncoderError, MissingExtra
+from cardigan_reco.exceptions import Busy, DeviceLost, EncoderError, MissingExtra, TooManyPixels
 from tests.celery import configured
 from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
 from tests.faults.conftest import encoder
+from tests.pictures import encoded, plain
 from tests.processes import Process, RedisServer, black_hole, free_port, wait_until
 
 
@@ -35,6 +37,13 @@ class TestInThisProcess:
         image = images.load(jpeg(RED), min_side=encoder.min_side)
         assert np.array_equal(photo.vector, encoder.encode([image])[0])
         assert photo.fingerprint == encoder.fingerprint
+
+    def test_a_photo_in_webp_may_have_half_as_many_pixels(self, settings: Settings) -> None:
+        """So that it takes no more memory of a web server than others."""
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "MAX_IMAGE_PIXELS": 64 * 48}
+        photos.encode(encoded(plain(), "PNG"), encoder="default")
+        with pytest.raises(TooManyPixels):
+            photos.encode(encoded(plain(), "WEBP"), encoder="default")
 
     def test_a_photo_for_a_worker_may_be_more_bytes_than_an_upload(
         self, settings: Settings
@@ -156,8 +165,10 @@ class TestInAWorker:
 
     def test_without_a_worker_it_is_busy_in_time(self, settings: Settings) -> None:
         searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=0.3)
+        start = time.monotonic()
         with pytest.raises(Busy, match=r"No worker .* 'cardigan-search' answered in 0\.3"):
             photos.encode(jpeg(RED), encoder="default")
+        assert time.monotonic() - start < 5
 
     def test_a_photo_that_nobody_waits_for_any_more_is_not_encoded(
         self, settings: Settings, start_worker: StartSearchWorker
@@ -214,6 +225,7 @@ class TestInAWorker:
 
     def test_a_broker_that_hangs_holds_nobody_up(self, settings: Settings) -> None:
         searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=0.3, CONCURRENT=7)
+        start = time.monotonic()
         with black_hole() as port, configured(broker_url=f"redis://127.0.0.1:{port}/0"):
             for _ in range(7):
                 with pytest.raises(Busy, match="answered in"):
@@ -221,6 +233,7 @@ class TestInAWorker:
             # Their threads still hang; no more of them are started.
             with pytest.raises(Busy, match="Earlier photos still wait"):
                 photos.encode(jpeg(RED), encoder="default")
+        assert time.monotonic() - start < 10
 
 
 @pytest.mark.django_db(transaction=True)
