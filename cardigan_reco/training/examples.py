@@ -94,8 +94,8 @@ def from_csv(file: Path, pictures: Path) -> list[Example]:
     Every other column holds classes, and may be empty in a row. Paths are relative to `pictures`.
     A row without a group is of the group of its item's other pictures.
 
-    Raises ExamplesError when the file can't be read, lacks `picture`, names an unknown split or has
-    a box that is none.
+    Raises ExamplesError when the file can't be read, lacks `picture`, names an unknown split or a
+    picture outside of `pictures`, or has a box that is none.
     """
     rows = _rows(file, {"picture"})
     unknown = Counter(row["split"] for row in rows if row.get("split", "train") not in SPLITS)
@@ -112,7 +112,8 @@ def from_csv(file: Path, pictures: Path) -> list[Example]:
 def triplets_from_csv(file: Path, pictures: Path) -> Triplets:
     """Returns the triplets of a CSV with the columns `query`, `positive` and `negative`.
 
-    Raises ExamplesError when the file can't be read or lacks a column, or a cell is empty.
+    Raises ExamplesError when the file can't be read or lacks a column, a cell is empty or names a
+    picture outside of `pictures`.
     """
     columns = ("query", "positive", "negative")
     rows = _rows(file, set(columns))
@@ -121,7 +122,7 @@ def triplets_from_csv(file: Path, pictures: Path) -> Triplets:
     names = sorted({row[column] for row in rows for column in columns})
     places = {name: place for place, name in enumerate(names)}
     return Triplets(
-        [_file(pictures / name, name=name) for name in names],
+        [_file(pictures, name) for name in names],
         [(places[row["query"]], places[row["positive"]], places[row["negative"]]) for row in rows],
     )
 
@@ -141,6 +142,27 @@ def from_collection(embedding: type[Embedding], doubles: Mapping[str, str]) -> l
             item = doubles.get(item, item)
             found.append(Example(partial(_stored, file), file.name, item=item))
     return found
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Returns where a picture is; raises ExamplesError for one outside of the folder."""
+    path = folder / name
+    # Links count as what they are in the folder, as whoever made it wanted them there.
+    is_below = path.is_relative_to(folder) and ".." not in path.parts[len(folder.parts) :]
+    if not (is_below or path.resolve().is_relative_to(folder.resolve())):
+        raise ExamplesError(
+            f"The picture {name!r} is outside of {folder}. Name the folder that holds all of them "
+            "with --pictures, or take its row out."
+        )
+    return path
+
+
+def read(path: Path) -> bytes:
+    """Returns the bytes of a picture's file; raises OSError and ImageTooLarge."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no file, but a folder or device.")
+    with path.open("rb") as opened:
+        return images.read(opened)
 
 
 def is_triplets(file: Path) -> bool:
@@ -277,16 +299,17 @@ def _stored(file: FieldFile) -> bytes:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def _file(path: Path, **known: Any) -> Example:
+def _file(pictures: Path, name: str, **known: Any) -> Example:
     """Returns the example of a file; one that is missing is told of when it is read."""
+    path = inside(pictures, name)
     size = path.stat().st_size if path.is_file() else None
-    return Example(path.read_bytes, size=size, **known)
+    return Example(partial(read, path), name, size=size, **known)
 
 
 def _example(row: Mapping[str, str], pictures: Path, file: Path) -> Example:
     return _file(
-        pictures / row["picture"],
-        name=row["picture"],
+        pictures,
+        row["picture"],
         labels={name: label for name, label in row.items() if label and name not in _RESERVED},
         group=row.get("group", ""),
         item=row.get("item", ""),

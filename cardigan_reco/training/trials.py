@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +14,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import images
 from . import edits, metrics
 from . import examples as examples_module
 from .examples import Example, ExamplesError
@@ -56,7 +58,8 @@ def from_csv(file: Path, pictures: Path, *, split: str = "val") -> Trial:
     `picture[,group][,item][,split]` and columns of classes: recall, hinge, agreement.
 
     `pictures`: their folder or a zip file. Rows of another split are left out, unless there is no
-    such column. Raises ExamplesError, with counts, for missing pictures and where nothing is left.
+    such column. Raises ExamplesError for pictures outside of their folder, with counts for missing
+    ones, and where nothing is left.
     """
     if examples_module.is_triplets(file):
         given = examples_module.triplets_from_csv(file, pictures)
@@ -234,8 +237,8 @@ def _found(file: Path, examples: Sequence[Example], pictures: Path) -> list[Exam
 
 def _in_folder(folder: Path) -> Callable[[str], Callable[[], bytes] | None]:
     def reader(name: str) -> Callable[[], bytes] | None:
-        path = folder / name
-        return path.read_bytes if path.is_file() else None
+        path = examples_module.inside(folder, name)
+        return partial(examples_module.read, path) if path.is_file() else None
 
     return reader
 
@@ -248,6 +251,15 @@ def _zipped(file: Path) -> Callable[[str], Callable[[], bytes] | None]:
     names = set(archive.namelist())
 
     def reader(name: str) -> Callable[[], bytes] | None:
-        return partial(archive.read, name) if name in names else None
+        return partial(_unzipped, archive, name) if name in names else None
 
     return reader
+
+
+def _unzipped(archive: ZipFile, name: str) -> bytes:
+    try:
+        with archive.open(name) as opened:
+            return images.read(opened)
+    except (BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        # RuntimeError: encrypted, or a compression that Python doesn't know.
+        raise OSError(f"{archive.filename} can't be read: {error}") from error

@@ -303,6 +303,33 @@ def test_missing_pictures_are_counted_before_anything_is_encoded(data, tmp_path)
     assert "disc-red-8.png" in str(refused.value)
 
 
+def test_a_picture_outside_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "x.png").touch()
+    file = write_csv(tmp_path / "street.csv", ("file", "kind", "sku"), ("../x.png", "iconic", "1"))
+    with pytest.raises(CommandError, match=r"'\.\./x\.png' is outside of .*pictures"):
+        evaluate("default", data=[file], pictures=tmp_path / "pictures")
+
+
+@pytest.mark.parametrize(
+    ("is_damaged", "told"), [(False, "more than the 1000 bytes"), (True, r"a\.zip can't be read")]
+)
+def test_no_more_is_unzipped_than_a_picture_may_have(
+    tmp_path, settings, monkeypatch, is_damaged, told
+):
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "MAX_IMAGE_BYTES": 1000}
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(10_000_000))
+    if is_damaged:
+        damaged = bytearray((tmp_path / "a.zip").read_bytes())
+        damaged[40:60] = bytes(20)
+        (tmp_path / "a.zip").write_bytes(damaged)
+    file = write_csv(tmp_path / "a.csv", ("picture", "label"), ("a.png", "x"))
+    monkeypatch.delattr(zipfile.ZipFile, "read")  # It would hold all of the file.
+    with pytest.raises(CommandError, match=rf"a\.png can't be used: .*{told}"):
+        evaluate("default", data=[file])
+
+
 def test_a_picture_that_is_none_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     file = write_csv(tmp_path / "broken.csv", ("picture", "label"), ("a.png", "x"))

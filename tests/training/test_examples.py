@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from pytest_django import Settings
 
-from cardigan_reco.exceptions import ImageError
+from cardigan_reco.exceptions import ImageError, ImageTooLarge
 from cardigan_reco.training import examples
-from cardigan_reco.training.examples import Example
+from cardigan_reco.training.examples import Example, ExamplesError
 
 
 def test_labels_keep_the_order_of_the_columns(tmp_path: Path) -> None:
@@ -43,6 +45,56 @@ def test_a_group_with_more_than_the_share_is_not_held_out() -> None:
     assert examples.hold_out(large, share=0.1, seed=0) == large
     found = examples.hold_out([*large, *some("three", 10)], share=0.1, seed=0)
     assert {one.group for one in found if one.split == "val"} == {"three"}
+
+
+@pytest.mark.parametrize("name", ["../private/x.jpg", "a/../../private/x.jpg", "{}/private/x.jpg"])
+def test_a_picture_outside_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    for folder in ("pictures", "private"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "private" / "x.jpg").touch()
+    given, file = name.format(tmp_path), tmp_path / "data.csv"
+    told = rf"The picture '{given}' is outside of .*pictures\. .* with --pictures"
+    file.write_text(f"picture\n{given}\n")
+    with pytest.raises(ExamplesError, match=told):
+        examples.from_csv(file, tmp_path / "pictures")
+    file.write_text(f"query,positive,negative\n{given},a.png,b.png\n")
+    with pytest.raises(ExamplesError, match=told):
+        examples.triplets_from_csv(file, tmp_path / "pictures")
+
+
+def test_links_and_absolute_paths_in_the_folder_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.jpg").write_bytes(b"a")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "shoes").symlink_to(tmp_path / "disk")
+    (tmp_path / "linked").symlink_to(tmp_path / "disk")
+    file = tmp_path / "data.csv"
+    for folder, name in [
+        ("pictures", "shoes/a.jpg"),
+        ("pictures", f"{tmp_path}/pictures/shoes/a.jpg"),
+        ("linked", "a.jpg"),
+        ("linked", "../linked/a.jpg"),
+        ("linked", f"{tmp_path}/disk/a.jpg"),
+        ("disk", f"{tmp_path}/linked/a.jpg"),
+    ]:
+        file.write_text(f"picture\n{name}\n")
+        (found,) = examples.from_csv(file, tmp_path / folder)
+        assert (found.read(), found.size) == (b"a", 1)
+
+
+def test_no_more_is_read_than_a_picture_may_have(tmp_path: Path, settings: Settings) -> None:
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "MAX_IMAGE_BYTES": 1000}
+    (tmp_path / "a.jpg").write_bytes(bytes(1001))
+    os.mkfifo(tmp_path / "pipe.jpg")
+    file = tmp_path / "data.csv"
+    file.write_text("picture\na.jpg\npipe.jpg\ngone.jpg\n")
+    large, pipe, gone = examples.from_csv(file, tmp_path)
+    with pytest.raises(ImageTooLarge):
+        large.read()
+    with pytest.raises(OSError, match="is no file"):
+        pipe.read()
+    with pytest.raises(FileNotFoundError):
+        gone.read()
 
 
 def scene(*box: float) -> Example:
