@@ -603,6 +603,23 @@ class TestWorkers:
         with celery.configured(result_backend="redis://127.0.0.1:6379/0"):
             assert run() == []
 
+    def test_e032_results_that_keep_the_photos(self, settings: Settings) -> None:
+        stored = {"result_backend": "redis://127.0.0.1:6379/0", "result_extended": True}
+        with celery.configured(**stored):
+            assert run() == []
+            search = {"ENCODE_IN": "worker"}
+            settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH": search}
+            (message,) = run()
+        assert isinstance(message, checks.Error)
+        assert summary([message]) == [
+            (
+                "cardigan_reco.E032",
+                "CARDIGAN_RECO['SEARCH'] says that workers encode photos, and Celery's "
+                "result_extended keeps what a task is given, which is the shopper's photo.",
+                "Set result_extended to False, or ENCODE_IN to 'process'.",
+            )
+        ]
+
     def test_e028_photos_for_workers_without_celery(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:

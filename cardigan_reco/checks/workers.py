@@ -68,12 +68,25 @@ def _photos() -> Messages:
             hint="Set result_backend, to Redis for instance, or ENCODE_IN to 'process'.",
             id=f"{TAG}.E015",
         )
+    elif _keeps_arguments():
+        yield checks.Error(
+            f"{conf.SETTING}['SEARCH'] says that workers encode photos, and Celery's "
+            "result_extended keeps what a task is given, which is the shopper's photo.",
+            hint="Set result_extended to False, or ENCODE_IN to 'process'.",
+            id=f"{TAG}.E032",
+        )
 
 
 def _has_result_backend() -> bool:
     from celery import current_app
 
     return current_app.conf.result_backend not in (None, "disabled", "disabled://")
+
+
+def _keeps_arguments() -> bool:
+    from celery import current_app
+
+    return bool(current_app.conf.result_extended)
 
 
 def _packages(alias: str, encoder: Encoder) -> Messages:
