@@ -14,15 +14,20 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from time import monotonic
 
 from django.db import Error, connections
 from django.db.backends.utils import CursorWrapper
 
-from . import __version__, conf
+from . import __version__, collection, conf
+from .asking import sparing
 from .models import WorkerHeartbeat
 
 TABLE = WorkerHeartbeat._meta.db_table
 EVERY_SECONDS = 15.0
+HOLDS_SECONDS = 1.0
+"""How long it holds whether a queue is served."""
 SILENT_SECONDS = 60.0
 """After so long a process that has begun anew drops the row of one before it."""
 FAREWELL_SECONDS = 2.0
@@ -65,6 +70,30 @@ def seen(*, using: str) -> list[Worker]:
             Worker(name, pid, tuple(queues), release, started_at, seen_at, float(silent))
             for name, pid, queues, release, started_at, seen_at, silent in cursor.fetchall()
         ]
+
+
+def serve(queue: str) -> bool:
+    """Returns whether workers of a Celery queue are there; True where it can't be found out.
+
+    Asks the databases once a second at most.
+    """
+    return _serve(queue, int(monotonic() / HOLDS_SECONDS))
+
+
+@lru_cache(maxsize=8)
+def _serve(queue: str, moment: int) -> bool:
+    try:
+        for using in collection.databases():
+            with sparing(using):
+                workers = seen(using=using)
+            if any(worker.is_there and queue in worker.queues for worker in workers):
+                return True
+    except Error as error:
+        logger.warning(
+            "Who serves the queue %r can't be found out: %s", queue, error, extra={"queue": queue}
+        )
+        return True
+    return False
 
 
 class Heart:

@@ -19,7 +19,7 @@ from threading import BoundedSemaphore, Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from . import conf, images, metrics, request_ids
+from . import conf, heartbeats, images, metrics, request_ids
 from .encoders import encoders, failures
 from .exceptions import Busy, DeviceLost, MissingExtra
 from .images import Crop, Readable
@@ -33,7 +33,9 @@ TASK = "cardigan_reco.encode_photo"
 _LOOKS_EVERY_SECONDS = 0.01
 
 SENT_SIDE = 512
-"""Pixels that the short side of a photo for a worker is worth, where only torch could tell."""
+"""Pixels that the short side of a photo for a worker is worth, where only torch could tell; a
+square twice as wide, or twice as wide as an encoder wants, holds as many as are sent.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +109,9 @@ def _encode_here(encoder: str, image: Image.Image) -> Photo:
 
 def _ask_worker(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Photo:
     """Returns a worker's answer; a broker that hangs holds a thread, never the caller."""
+    if not heartbeats.serve(setting.queue):
+        # Redis would keep the photo until a worker comes and finds that it has expired.
+        raise Busy(f"No worker of the queue {setting.queue!r} is there.")
     lines = _places("asking", setting.concurrent)
     if not lines.acquire(blocking=False):
         raise Busy("Earlier photos still wait for the workers' broker.")
@@ -144,7 +149,7 @@ def _exchange(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Ph
     task_id = str(uuid4())
     # Only what is decoded, and so known to be harmless, travels.
     lossless = BytesIO()
-    image.save(lossless, "PNG", compress_level=1)
+    _sendable(encoder, image).save(lossless, "PNG", compress_level=1)
     message = app.amqp.create_task_message(
         task_id,
         TASK,
@@ -155,10 +160,21 @@ def _exchange(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Ph
     )
     message.headers[request_ids.TASK_HEADER] = request_ids.current()
     result = AsyncResult(task_id, app=app)
+    if time.monotonic() >= deadline:
+        raise TimeoutError  # Nobody waits any more.
     try:
         with app.connection_for_write() as connection:
             producer = app.amqp.Producer(connection, auto_declare=False)
-            app.amqp.send_task_message(producer, TASK, message, queue=setting.queue, retry=False)
+            app.amqp.send_task_message(
+                producer,
+                TASK,
+                message,
+                queue=setting.queue,
+                retry=False,
+                # Redis keeps to neither of these, RabbitMQ to both.
+                expiration=setting.deadline_seconds,
+                delivery_mode="transient",
+            )
         # Not result.get(): its listener tries for 20 s to find a Redis that went away, whatever the
         # timeout, and then says that Celery must be restarted (celery #5921).
         while not result.ready() and time.monotonic() < deadline:
@@ -179,6 +195,19 @@ def _exchange(encoder: str, image: Image.Image, setting: conf.PhotoSearch) -> Ph
         raise value
     vector = np.frombuffer(base64.b64decode(value["vector"]), "<f4")
     return Photo(vector, value["fingerprint"])
+
+
+def _sendable(encoder: str, image: Image.Image) -> Image.Image:
+    """Returns what the vector needs of a picture; a long one may have a hundred times as much."""
+    running = encoders[encoder]
+    side = SENT_SIDE
+    if running.describes_itself:  # Others may import torch for either.
+        image = running.fit(image)
+        side = max(side, running.min_side or 0)
+    shrink = 2 * side / (image.width * image.height) ** 0.5
+    if shrink < 1:
+        image.thumbnail((image.width * shrink, image.height * shrink))
+    return image
 
 
 @contextmanager

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -31,10 +32,11 @@ def heart(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heart]:
     heart.stop()
 
 
-def beat(name: str, pid: int, **past: float) -> None:
+def beat(name: str, pid: int, queues: Sequence[str] = (), **past: float) -> None:
     """Adds a worker that was seen a while ago."""
+    seen_at = timezone.now() - timedelta(**past)
     WorkerHeartbeat.objects.create(
-        name=name, pid=pid, release="0.0", seen_at=timezone.now() - timedelta(**past)
+        name=name, pid=pid, queues=list(queues), release="0.0", seen_at=seen_at
     )
 
 
@@ -54,6 +56,47 @@ def test_a_worker_is_seen_again_and_again_and_leaves_in_order(heart: Heart) -> N
     assert heartbeats.seen(using=DB)[0].started_at == worker.started_at
     heart.stop()
     assert heartbeats.seen(using=DB) == []
+
+
+class TestServe:
+    """Whether workers of a queue are there."""
+
+    @pytest.fixture(autouse=True)
+    def moments(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+        """Holds the time; its one entry is what the clock says."""
+        moments = [1000.0]
+        monkeypatch.setattr(heartbeats, "monotonic", lambda: moments[0])
+        heartbeats._serve.cache_clear()
+        yield moments
+        heartbeats._serve.cache_clear()
+
+    def test_some_are(self) -> None:
+        beat("celery@there", 1, ["cardigan", "cardigan-search"])
+        assert heartbeats.serve("cardigan-search")
+        assert not heartbeats.serve("cardigan-other")
+
+    def test_those_that_fell_silent_are_not(self) -> None:
+        beat("celery@gone", 1, ["cardigan-search"], minutes=5)
+        assert not heartbeats.serve("cardigan-search")
+
+    def test_is_asked_once_a_second(self, moments: list[float]) -> None:
+        with CaptureQueriesContext(connection) as queries:
+            assert not heartbeats.serve("cardigan")
+            beat("celery@there", 1, ["cardigan"])
+            assert not heartbeats.serve("cardigan")
+        assert sum("SELECT name" in query["sql"] for query in queries) == 1
+        moments[0] += 1
+        assert heartbeats.serve("cardigan")
+
+    def test_may_be_unknown(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The transaction that asked goes on."""
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE {heartbeats.TABLE} RENAME TO elsewhere")
+            assert heartbeats.serve("cardigan")
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE elsewhere RENAME TO {heartbeats.TABLE}")
+        assert "Who serves the queue 'cardigan' can't be found out: relation" in caplog.text
 
 
 def test_a_worker_of_the_same_name_and_process_has_begun_anew(heart: Heart) -> None:

@@ -174,6 +174,7 @@ from django.http import HttpResponse
 from django.template import Context, Template
 from django.test import Client
 from django.urls import include, path
+from PIL import Image
 from cardigan_reco.encoders import encoders
 from tests.testapp.catalogue.models import Product
 from tests.urls import urlpatterns
@@ -205,7 +206,8 @@ for url in sys.argv[2:]:
         assert len(response.json()["results"]) == 2, response.content
     report(url)
 encoder = encoders["default"]
-print(type(encoder).__name__, encoder.dimensions, len(encoder.fingerprint))
+fitted = encoder.fit(Image.new("RGB", (900, 700)))
+print(type(encoder).__name__, encoder.dimensions, len(encoder.fingerprint), fitted.width)
 report("encoder")
 import torch
 report("torch")
@@ -325,6 +327,6 @@ def test_the_web_process_never_imports_torch(
     *steps, encoder, after, last = finished.stdout.splitlines()
     steps.remove("System check identified no issues (2 silenced).")
     assert steps == ["setup", "check", *urls]
-    assert encoder == "TorchEncoder 512 64"
+    assert encoder == "TorchEncoder 512 64 144"
     assert after == "encoder"
     assert last == "torch torch"  # The report does see torch once it is there.

@@ -19,8 +19,9 @@ from django.test import AsyncClient, Client, RequestFactory
 from pytest_django import Settings
 
 import cardigan_reco
-from cardigan_reco import doorbell, request_ids, tasks
+from cardigan_reco import doorbell, heartbeats, request_ids, tasks
 from cardigan_reco.doorbell import Doorbell
+from cardigan_reco.models import WorkerHeartbeat
 from cardigan_reco.request_ids import RequestIdFilter, RequestIdMiddleware
 from tests.celery import configured
 from tests.conftest import GREEN, ORANGE, RED, AddProduct, add_image, encode_all, jpeg
@@ -187,6 +188,8 @@ class TestWeb:
         settings.MIDDLEWARE = settings.MIDDLEWARE[1:]
         search = {"ENCODE_IN": "worker", "DEADLINE_SECONDS": 20}
         settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH": search}
+        WorkerHeartbeat.objects.create(name="celery@lost", pid=1, queues=["cardigan-search"])
+        heartbeats._serve.cache_clear()
         photo = SimpleUploadedFile("photo.jpg", jpeg(RED))
         # kombu would try for six seconds.
         once = {"max_retries": 0}
@@ -288,7 +291,7 @@ class TestWorkers:
             **redis.broker.settings(),
         )
         try:
-            wait_until(lambda: "ready." in worker.output(), "the worker is ready", worker)
+            wait_until(lambda: heartbeats.serve("cardigan-search"), "the worker is known", worker)
             photo = SimpleUploadedFile("secret-name.jpg", jpeg(RED))
             with configured(broker_url=redis.broker.url, result_backend=redis.broker.url):
                 answer = Client().post(

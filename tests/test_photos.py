@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -16,13 +17,14 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 from pytest_django import Settings
 
-from cardigan_reco import images, photos, search
+from cardigan_reco import heartbeats, images, photos, search
 from cardigan_reco.encoders import encoders
 from cardigan_reco.exceptions import Busy, DeviceLost, EncoderError, MissingExtra, TooManyPixels
+from cardigan_reco.models import WorkerHeartbeat
 from tests.celery import configured
 from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
 from tests.faults.conftest import encoder
-from tests.pictures import encoded, plain
+from tests.pictures import encoded, noise, plain
 from tests.processes import Process, RedisServer, black_hole, free_port, wait_until
 
 
@@ -119,14 +121,28 @@ def start_worker(
 
 
 @pytest.fixture
-def through_redis(settings: Settings, redis: RedisServer) -> Iterator[None]:
+def through_redis(transactional_db: None, settings: Settings, redis: RedisServer) -> Iterator[None]:
+    """Lets photos be sent, since a worker, which has been lost, was there a moment ago."""
     searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=20)
+    WorkerHeartbeat.objects.create(name="celery@lost", pid=1, queues=["cardigan-search"])
+    heartbeats._serve.cache_clear()
     with configured(
         broker_url=redis.broker.url,
         broker_transport_options={"max_retries": 0},  # kombu would try for six seconds.
         result_backend=redis.broker.url,
     ):
         yield
+
+
+def sent(redis: RedisServer) -> list[dict[str, Any]]:
+    """Returns the messages that wait for a worker, once all that is to be sent is sent."""
+    from redis import Redis
+
+    for thread in threading.enumerate():
+        if thread.name == "cardigan-photo":
+            thread.join(10)
+    with Redis(port=redis.port) as client:
+        return [json.loads(message) for message in client.lrange("cardigan-search", 0, -1)]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -169,6 +185,61 @@ class TestInAWorker:
         with pytest.raises(Busy, match=r"No worker .* 'cardigan-search' answered in 0\.3"):
             photos.encode(jpeg(RED), encoder="default")
         assert time.monotonic() - start < 5
+
+    def test_while_no_worker_is_there_nothing_is_sent(
+        self, redis: RedisServer, start_worker: StartSearchWorker
+    ) -> None:
+        WorkerHeartbeat.objects.all().delete()
+        for _ in range(3):
+            with pytest.raises(Busy, match="No worker of the queue 'cardigan-search' is there"):
+                photos.encode(jpeg(RED), encoder="default")
+        assert sent(redis) == []
+        start_worker()
+        wait_until(self._answers, "the worker is known")
+
+    def test_a_photo_is_to_be_written_nowhere_and_dropped_in_time(
+        self, settings: Settings, redis: RedisServer
+    ) -> None:
+        searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=0.3)
+        with pytest.raises(Busy):
+            photos.encode(jpeg(RED), encoder="default")
+        (message,) = sent(redis)
+        assert message["properties"]["delivery_mode"] == 1
+        assert message["properties"]["expiration"] == "300"
+
+    def test_a_photo_that_took_too_long_to_pack_is_not_sent(
+        self, settings: Settings, redis: RedisServer
+    ) -> None:
+        searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=0.001)
+        with pytest.raises(Busy):
+            photos.encode(encoded(noise((900, 900)), "PNG"), encoder="default")
+        assert sent(redis) == []
+
+    @pytest.mark.parametrize(
+        ("backend", "options", "most"),
+        [
+            ("torch.TorchEncoder", {}, 144**2),
+            ("torchvision.TorchvisionEncoder", {"network": "resnet18"}, 1024**2),
+        ],
+    )
+    def test_no_more_of_a_photo_travels_than_the_encoder_needs(
+        self,
+        settings: Settings,
+        redis: RedisServer,
+        backend: str,
+        options: dict[str, str],
+        most: int,
+    ) -> None:
+        """Noise, as PNG and base64, is four bytes a pixel."""
+        searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=3)
+        built = {"BACKEND": f"cardigan_reco.encoders.{backend}", "OPTIONS": options}
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "ENCODERS": {"default": built}}
+        with pytest.raises(Busy):
+            photos.encode(encoded(noise((350, 7_000)), "JPEG"), encoder="default")
+        (message,) = sent(redis)
+        (_encoder, picture), *_ = json.loads(b64decode(message["body"]))
+        image = Image.open(BytesIO(b64decode(picture)))
+        assert image.width * image.height <= most
 
     def test_a_photo_that_nobody_waits_for_any_more_is_not_encoded(
         self, settings: Settings, start_worker: StartSearchWorker

@@ -27,7 +27,7 @@ class Encoder(ABC):
     """
 
     describes_itself: ClassVar[bool] = True
-    """Whether `dimensions` and `fingerprint` are known without importing torch."""
+    """Whether `dimensions`, `fingerprint`, `min_side` and `fit()` import no torch."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Packages, by the names they are imported by, that `encode()` needs and Django doesn't."""
 
