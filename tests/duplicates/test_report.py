@@ -831,6 +831,16 @@ class TestSharedPictures:
         assert "mug50" not in text
         assert len(queries(admin_client, SHARED)) == len(few)
 
+    def test_the_tenant_is_named_where_there_are_any(self, admin_client: Client) -> None:
+        values = {"collection": COLLECTION, "listings": 40, "example_source_pk": "1"}
+        SharedPicture.objects.create(digest="a" * 64, **values)
+        assert "Tenant" not in read(admin_client.get(SHARED))
+        one = SharedPicture.objects.create(digest="a" * 64, tenant="seller 12", **values)
+        assert re.search("Tenant .* seller 12", read(admin_client.get(SHARED)))
+        page = reverse("admin:cardigan_reco_sharedpicture_change", args=[one.pk])
+        assert "seller 12" in read(admin_client.get(page))
+        assert "1 shared picture" in read(admin_client.get(f"{SHARED}?q='SELLER 12'"))
+
 
 class TestThresholds:
     def test_chart_and_table(self, admin_client: Client) -> None:

@@ -29,22 +29,27 @@ class SharedPictures(ChangeList):
         found = examples(self.result_list)
         for shared in self.result_list:
             shared.example_found = found.get(shared.pk)
+        if not any(shared.tenant for shared in self.result_list):
+            self.list_display = [name for name in self.list_display if name != "tenant"]
 
 
 @admin.register(SharedPicture)
 class SharedPictureAdmin(ReadOnlyAdmin):
     """Pictures that too many listings carry to say anything of one: placeholders and the like."""
 
-    list_display = ["picture", "listings", "example", "found_at"]
+    # The tenant last, as it isn't always shown and columns are sorted by their places.
+    list_display = ["picture", "listings", "example", "found_at", "tenant"]
     list_display_links = None
     list_filter = ["collection"]
+    search_fields = ["=tenant", "^digest"]
+    search_help_text = _("A tenant, or the start of a digest")
     list_per_page = 50
     list_max_show_all = 50
     show_full_result_count = False
     ordering = ["-listings", "pk"]
     actions = None
     readonly_fields = ["large_picture", "example"]
-    fields = ["large_picture", "listings", "example", "digest", "collection", "found_at"]
+    fields = ["large_picture", "listings", "example", "tenant", "digest", "collection", "found_at"]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return SharedPictures
