@@ -559,7 +559,11 @@ def test_the_report_is_open_to_all(
     lone = list_item("No picture")
     group_of(pair(lone, c))
     SharedPicture.objects.create(
-        collection=COLLECTION, digest="0" * 64, listings=40, example_source_pk=a.images.get().pk
+        collection=COLLECTION,
+        digest="0" * 64,
+        tenant="seller 12",
+        listings=40,
+        example_source_pk=a.images.get().pk,
     )
     width, height = SIZES[size]
     screen = {"width": width, "height": height}

@@ -41,8 +41,6 @@ class SharedPictureAdmin(ReadOnlyAdmin):
     list_display = ["picture", "listings", "example", "found_at", "tenant"]
     list_display_links = None
     list_filter = ["collection"]
-    search_fields = ["=tenant", "^digest"]
-    search_help_text = _("A tenant, or the start of a digest")
     list_per_page = 50
     list_max_show_all = 50
     show_full_result_count = False
