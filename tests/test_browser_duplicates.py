@@ -436,8 +436,12 @@ class TestTrouble:
         with opened(browser, live_server, admin_client) as page:
             verdicts.dismiss(group.pk, version=1, reviewer="bert")
             page.keyboard.press("j")
+            card(page, group).get_by_label("Note").fill("One mug, $& two photos")
+            page.keyboard.press("Escape")
             page.keyboard.press("c")
             told(page, "last judged by bert")
+            # There is no field for it any more.
+            told(page, "Your note: One mug, $& two photos")
             expect(card(page, group).get_by_text("dismissed", exact=True)).to_be_visible()
         assert states([group]) == ["dismissed"]
 

@@ -78,6 +78,7 @@
     const replaced = new Set(answer.dataset.replaced.trim().split(/\s+/));
     const old = shown.filter((one) => replaced.has(one.dataset.cardiganGroup));
     let last = old[0] ?? null;
+    let unsaid = "";
     for (const card of cards) {
       const same = document.getElementById(card.id);
       prepare(card);
@@ -90,6 +91,8 @@
       const isStored = done && same === group && verb !== "survivor";
       if (note && typed && !isStored) {
         note.value = typed.value;
+      } else if (!done && typed?.value) {
+        unsaid = ` ${status.dataset.unsaid} ${typed.value}`; // Somebody else has closed the group.
       }
       if (same) {
         same.replaceWith(card);
@@ -111,7 +114,8 @@
         undoable.push(answer.dataset.undo);
       }
     }
-    tell(answer.querySelector("[data-cardigan-message]").textContent, done && answer.dataset.undo);
+    const message = answer.querySelector("[data-cardigan-message]").textContent;
+    tell(message + unsaid, done && answer.dataset.undo);
     const first = cards.map((card) => document.getElementById(card.id)).find((card) => card);
     if (done && (verb === "confirm" || verb === "dismiss")) {
       // What is left open of a group that was split comes first.
