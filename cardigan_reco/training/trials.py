@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -257,9 +257,12 @@ def _zipped(file: Path) -> Callable[[str], Callable[[], bytes] | None]:
 
 
 def _unzipped(archive: ZipFile, name: str) -> bytes:
+    # Of the others, Python unpacks gigabytes before it returns the first byte.
+    if archive.getinfo(name).compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        raise OSError(f"{archive.filename} isn't packed with deflate. Pack it again with that.")
     try:
         with archive.open(name) as opened:
             return images.read(opened)
     except (BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        # RuntimeError: encrypted, or a compression that Python doesn't know.
+        # RuntimeError: encrypted.
         raise OSError(f"{archive.filename} can't be read: {error}") from error

@@ -312,13 +312,18 @@ def test_a_picture_outside_of_the_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("is_damaged", "told"), [(False, "more than the 1000 bytes"), (True, r"a\.zip can't be read")]
+    ("method", "is_damaged", "told"),
+    [
+        (zipfile.ZIP_DEFLATED, False, "more than the 1000 bytes"),
+        (zipfile.ZIP_DEFLATED, True, r"a\.zip can't be read"),
+        (zipfile.ZIP_BZIP2, False, r"a\.zip isn't packed with deflate"),
+    ],
 )
 def test_no_more_is_unzipped_than_a_picture_may_have(
-    tmp_path, settings, monkeypatch, is_damaged, told
+    tmp_path, settings, monkeypatch, method, is_damaged, told
 ):
     settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "MAX_IMAGE_BYTES": 1000}
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
         archive.writestr("a.png", bytes(10_000_000))
     if is_damaged:
         damaged = bytearray((tmp_path / "a.zip").read_bytes())
