@@ -50,7 +50,7 @@ def test_fault_41_a_decode_that_never_returns_is_killed(
 ) -> None:
     images = [add_picture(side=HANGS if number == 3 else 64) for number in range(8)]
     worker = start_worker(
-        broker, pool, environment=ENVIRONMENT, DECODE_SECONDS=1, POLL_SECONDS=1, LEASE_SECONDS=20
+        broker, pool, environment=ENVIRONMENT, DECODE_SECONDS=1, POLL_SECONDS=1, LEASE_SECONDS=8
     )
     culprit = images.pop(3)
     wait_until(lambda: requests() == {culprit.pk: ("bad_image", 2)}, "one is bad", worker)

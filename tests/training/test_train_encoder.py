@@ -134,19 +134,19 @@ def test_wild_sources_are_harder_to_learn_and_a_seed_repeats(data, tmp_path):
 
 @pytest.mark.parametrize("loss", ["softmax", "hinge"])
 def test_a_run_that_was_killed_ends_as_an_unbroken_one(data, tmp_path, loss):
-    options = ["--column", "shape", "--loss", loss, "--epochs", "12", "--checkpoint-minutes", "0"]
+    options = ["--column", "shape", "--loss", loss, "--epochs", "5", "--checkpoint-minutes", "0"]
     unbroken = train(tmp_path / "unbroken", data, *options)
     broken = tmp_path / "broken"
     process = subprocess.Popen(
         [sys.executable, *command(broken, data, *options)], cwd=ROOT, env=environment()
     )
     try:
-        wait_until(lambda: (broken / "log.jsonl").exists() and len(figures(log(broken))) >= 3)
+        wait_until(lambda: (broken / "log.jsonl").exists() and len(figures(log(broken))) >= 2)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert process.returncode == -signal.SIGKILL
-    assert len(figures(log(broken))) < 12
+    assert len(figures(log(broken))) < 5
     resumed = train(broken, data, *options)
     assert len(resumed) == len(unbroken)
     for one, other in zip(figures(resumed), figures(unbroken), strict=True):
@@ -161,10 +161,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 # Half the steps of a hinge loss add up to a fifth more or less with another seed alone.
-@pytest.mark.parametrize(("loss", "noise"), [("softmax", 0.2), ("hinge", 0.4)])
-def test_two_processes_learn_as_one(data, tmp_path, loss, noise):
+@pytest.mark.parametrize(("loss", "epochs", "noise"), [("softmax", 20, 0.2), ("hinge", 7, 0.4)])
+def test_two_processes_learn_as_one(data, tmp_path, loss, epochs, noise):
     # Mined negatives follow the network, and so would make small differences large.
-    options = ["--column", "shape", "--loss", loss, "--mining", "random", "--epochs", "20"]
+    options = ["--column", "shape", "--loss", loss, "--mining", "random", "--epochs", str(epochs)]
     train(tmp_path / "one", data, *options)
     launched(2, tmp_path / "two", data, *options, "-v0").check_returncode()
     one, two = (
@@ -314,8 +314,8 @@ def test_triplets_are_learned_as_they_are(data, tmp_path):
         (["--device", "tpu"], "Device 'tpu' is unknown."),
         (["--wild-source", "street"], "source 'street'. Choices are: none, as the data name no"),
         (["--source-weight", "street=2"], "No picture to learn from has the source 'street'."),
-        (["--start-from", "nowhere.safetensors"], "The weights nowhere.safetensors can't be read"),
-        (["--trunk-weights", "./no.safetensors"], "The weights no.safetensors can't be read"),
+        (["--start-from", "nowhere.safetensors"], "nowhere.safetensors can't be read"),
+        (["--trunk-weights", "./no.safetensors"], "no.safetensors can't be read"),
         (["--trunk-weights", "IMAGENET"], "Network 'shufflenet_v2_x0_5' has no weights 'IMAGENET'"),
         (["--seed", "-1"], "seed is -1. It must be 0 or more."),
         (["--threads", "0"], "threads is 0. It must be 1 or more."),
@@ -485,7 +485,7 @@ def test_a_network_brings_its_own_trunk_and_size(data, tmp_path):
             *("--network", "SimNet", "--trunk-weights", "./no.safetensors"),
             verbosity=0,
         )
-    assert "The weights no.safetensors can't be read" in str(raised.value)
+    assert "no.safetensors can't be read" in str(raised.value)
     with pytest.raises(CommandError, match="SimNet was given pictures of 64 x 64 pixels"):
         call_command(
             *("train_encoder", str(tmp_path), "--data", str(data), "--column", "shape"),
