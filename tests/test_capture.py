@@ -7,6 +7,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import psycopg
@@ -427,7 +428,7 @@ class TestOthers:
         self, images: Images, importer: str
     ) -> None:
         with connections[importer].cursor() as cursor:
-            cursor.execute("SET search_path = pg_temp; SET datestyle = 'German'")
+            cursor.execute("SET search_path = pg_temp")
             cursor.execute(
                 f"UPDATE public.{TABLE} SET original = 'c.jpg' WHERE id = %s", [images[0].pk]
             )
@@ -538,6 +539,29 @@ class TestTables:
             assert capture.state(feed, using=DB) is State.ABSENT
         finally:
             execute('DROP SCHEMA "Läden" CASCADE')
+
+    def test_a_key_is_written_alike_whatever_style_a_writer_has(self, no_triggers: None) -> None:
+        with isolate_apps("tests.testapp"):
+
+            class Dated(models.Model):  # noqa: DJ008
+                day = models.DateField(primary_key=True)
+                image = models.ImageField()
+
+                class Meta:
+                    app_label = "testapp"
+
+        feed = Feed(POSTERS.collection, Dated, "image")
+        execute("CREATE TABLE testapp_dated (day date PRIMARY KEY, image text)")
+        try:
+            capture.install(feed, using=DB)
+            with transaction.atomic():
+                execute("SET LOCAL datestyle = 'German'")
+                execute("INSERT INTO testapp_dated VALUES ('2026-11-25', 'a.jpg')")
+            assert requests() == {"2026-11-25": 1}
+            queue.mark(PosterEmbedding, [date(2026, 11, 25)], using=DB)
+            assert requests() == {"2026-11-25": 2}
+        finally:
+            execute("DROP TABLE testapp_dated")
 
     def test_a_partitioned_table(self, no_triggers: None) -> None:
         with isolate_apps("tests.testapp"):
@@ -992,6 +1016,7 @@ def test_writers_and_workers_never_lock_each_other_out(images: Images) -> None:
     threads = [in_thread(work) for work in works]
     for thread in threads:
         thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
     assert errors == []
     EncodingRequest.objects.all().delete()
     ProductImage.objects.update(original="z.jpg")

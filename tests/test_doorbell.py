@@ -135,8 +135,10 @@ class TestBrokerAway:
     ) -> None:
         use_broker(Broker(f"redis://127.0.0.1:{free_port()}/0"))
         product = add_product("mug")
+        start = time.monotonic()
         for number in range(1000):
             product.images.create(original=f"products/{number % 10}.jpg")
+        assert time.monotonic() - start < 60  # One that waited would do so for seconds.
         save_pictures(product.images.model, 10)
         assert EncodingRequest.objects.count() == 1000
         wait_until(lambda: "woken" in caplog.text, "the outage is logged")
@@ -177,9 +179,11 @@ class TestBrokerAway:
     ) -> None:
         with black_hole() as port:
             use_broker(Broker(f"{scheme}://127.0.0.1:{port}/"))
+            start = time.monotonic()
             image = add_product("mug", RED).images.get()
             for _ in range(100):
                 image.save()
+            assert time.monotonic() - start < 10
             assert encode_all().encoded == 1
             assert "cardigan-doorbell" in thread_names()
             bell.farewell_seconds = 0

@@ -88,6 +88,17 @@ def test_an_item_that_may_not_be_shown_is_not_there(
     assert names(client.get(f"/shop/{variant.pk}/similar/?limit=1")) == ["cup"]
 
 
+def test_a_view_of_the_shops_own(shop: dict[str, Product], client: Client) -> None:
+    Product.objects.create(title="variant", parent=shop["mug"])
+    response = client.get("/own/variant/similar/?limit=2")
+    assert names(response) == ["cup", "bowl"]
+    assert response.json()["next_page"] is None
+    assert [result["matched"]["url"] for result in response.json()["results"]] == [
+        f"/thumbnails/{shop[title].images.get(display_order=0).pk}.webp"
+        for title in ("cup", "bowl")
+    ]
+
+
 def test_an_item_without_pictures_has_no_neighbours(
     shop: dict[str, Product], client: Client
 ) -> None:

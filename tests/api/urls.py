@@ -6,10 +6,12 @@ from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
 from django.urls import include, path
 from rest_framework import serializers
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.filters import BaseFilterBackend
+from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import IsAuthenticated
 
 from cardigan_reco.api.views import PhotoSearchView, SimilarView
@@ -88,6 +90,23 @@ class TitledSimilar(SimilarView):
     lookup_field = "title"
 
 
+class Pages(PageNumberPagination):
+    page_size = 1
+
+
+class OwnSimilar(SimilarView):
+    """Thumbnails, variants that the queryset lacks, and a pagination that stays without effect."""
+
+    queryset = Product.objects.filter(is_public=True, parent=None)
+    pagination_class = Pages
+
+    def picture_url(self, item: Any) -> str:
+        return f"/thumbnails/{item.matched_source.pk}.webp"
+
+    def get_object(self) -> Product:
+        return get_object_or_404(Product, title=self.kwargs["title"])
+
+
 class UnlimitedSearch(PhotoSearchView):
     throttle_classes: list[Any] = []
     filters = FILTERS
@@ -108,6 +127,7 @@ urlpatterns = [
     path("tenant/<int:pk>/similar/", TenantSimilar.as_view()),
     path("titled/<title>/similar/", TitledSimilar.as_view()),
     path("slugs/<slug:slug>/similar/", TitledSimilar.as_view(lookup_url_kwarg="slug")),
+    path("own/<title>/similar/", OwnSimilar.as_view()),
     path("uuids/<uuid:pk>/similar/", SimilarView.as_view()),
     path("staff/search/", StaffSearch.as_view()),
     path("posters/search/", PhotoSearchView.as_view(collection="posters")),

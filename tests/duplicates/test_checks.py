@@ -111,5 +111,9 @@ def test_packages_that_are_missing(chosen: dict[str, Any], monkeypatch: pytest.M
 def test_nothing_is_checked_where_no_duplicates_are_looked_for(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    find = importlib.util.find_spec
+    missing = ("cv2", "rapidfuzz")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in missing else find(name)
+    )
     assert found() == []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 from django.utils import translation
+from pytest_django import Settings
 
 from cardigan_reco.copies import Change, Comparison
 from cardigan_reco.duplicates import reasons
 from cardigan_reco.duplicates.evidence import MAX_PICTURES, Judgement, PictureMatch, judge
 from cardigan_reco.duplicates.text import Facts
+from tests.translations import speak
 
 THRESHOLD = 0.5
 COPY = Comparison(0.99, (Change("mirrored"), Change("cropped", 0.82)))
@@ -189,7 +192,17 @@ def test_evidence_of_an_older_version_or_none_is_no_error() -> None:
     ]
 
 
-def test_words_are_in_the_language_that_is_active() -> None:
+def test_words_are_in_the_language_that_is_active(settings: Settings, tmp_path: Path) -> None:
+    texts = {
+        "The pictures are the same photo, %(changes)s.": "Beide sind ein Foto: %(changes)s.",
+        "%(these)s and %(last)s": "%(these)s und %(last)s",
+        "mirrored": "gespiegelt",
+        "cropped to %(percent)d%%": "auf %(percent)d%% zugeschnitten",
+    }
+    speak(settings, tmp_path, texts)
     with translation.override("de"):
-        # There is no translation yet: the words must come out all the same.
+        assert said(judge([match(COPY)])) == [
+            "Beide sind ein Foto: gespiegelt und auf 82% zugeschnitten."
+        ]
+        # Without a translation the words come out all the same.
         assert said(judge([match(digests=("a", "a"))])) == ["The pictures are the same file."]

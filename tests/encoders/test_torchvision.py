@@ -130,8 +130,18 @@ def test_a_damaged_cached_download_is_refused(monkeypatch, tmp_path, shirt, dama
         TorchvisionEncoder("resnet18", device="cpu").encode([shirt])
 
 
-def test_the_shim_makes_the_whole_of_torchvision_importable():
-    code = (
+UNFIT = (
+    "import torch\n"
+    "def refuse(path):\n"
+    "    raise OSError('undefined symbol')\n"
+    "torch.ops.load_library = refuse\n"
+)
+"""What a torchvision that is built for another torch does."""
+
+
+@pytest.mark.parametrize("before", ["", UNFIT], ids=["as installed", "unfit"])
+def test_the_shim_makes_the_whole_of_torchvision_importable(before):
+    code = before + (
         "from cardigan_reco.encoders.torchvision_shim import import_torchvision\n"
         "module = import_torchvision('A test')\n"
         "assert import_torchvision('A test') is module\n"
