@@ -162,6 +162,8 @@ class RedisServer:
         wait_until(self._answers, "Redis answers")
 
     def _answers(self) -> bool:
+        if not self.is_running:  # Another may answer on its port.
+            raise AssertionError(self.log.read_text(errors="replace"))
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as client:
             client.sendall(b"PING\r\n")
             return client.recv(16).startswith(b"+PONG")
@@ -289,6 +291,14 @@ class PgBouncer:
         self.popen.kill()
         self.popen.wait(PATIENCE_SECONDS)
         self._folder.cleanup()
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """Yields a port that takes no connections, and that nobody else gets meanwhile."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        yield int(silent.getsockname()[1])
 
 
 @contextmanager

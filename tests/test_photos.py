@@ -25,7 +25,7 @@ from tests.celery import configured
 from tests.conftest import BLUE, GREEN, RED, AddProduct, encode_all, jpeg
 from tests.faults.conftest import encoder
 from tests.pictures import encoded, noise, plain
-from tests.processes import Process, RedisServer, black_hole, free_port, wait_until
+from tests.processes import Process, RedisServer, black_hole, closed_port, wait_until
 
 
 def searching(settings: Settings, **search_options: object) -> None:
@@ -272,8 +272,11 @@ class TestInAWorker:
             photos.encode(jpeg(RED), encoder="default")
 
     def test_a_broker_that_is_down_is_busy(self) -> None:
-        down = f"redis://127.0.0.1:{free_port()}/0"
-        with configured(broker_url=down), pytest.raises(Busy, match="can't be reached"):
+        with (
+            closed_port() as port,
+            configured(broker_url=f"redis://127.0.0.1:{port}/0"),
+            pytest.raises(Busy, match="can't be reached"),
+        ):
             photos.encode(jpeg(RED), encoder="default")
 
     def test_a_result_store_that_was_away_is_found_again(
