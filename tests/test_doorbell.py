@@ -19,7 +19,7 @@ from cardigan_reco.doorbell import Doorbell
 from cardigan_reco.models import EncodingRequest
 from tests.celery import app, configured
 from tests.conftest import RED, AddProduct, encode_all, jpeg
-from tests.processes import Broker, Process, black_hole, free_port, wait_until
+from tests.processes import Broker, Process, black_hole, closed_port, wait_until
 from tests.testapp.models import ProductImageEmbedding
 
 UseBroker = Callable[[Broker], None]
@@ -133,17 +133,18 @@ class TestBrokerAway:
         use_broker: UseBroker,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        use_broker(Broker(f"redis://127.0.0.1:{free_port()}/0"))
         product = add_product("mug")
-        start = time.monotonic()
-        for number in range(1000):
-            product.images.create(original=f"products/{number % 10}.jpg")
-        assert time.monotonic() - start < 60  # One that waited would do so for seconds.
-        save_pictures(product.images.model, 10)
-        assert EncodingRequest.objects.count() == 1000
-        wait_until(lambda: "woken" in caplog.text, "the outage is logged")
-        call_command("encode_images")
-        assert ProductImageEmbedding.objects.count() == 1000
+        with closed_port() as port:
+            use_broker(Broker(f"redis://127.0.0.1:{port}/0"))
+            start = time.monotonic()
+            for number in range(1000):
+                product.images.create(original=f"products/{number % 10}.jpg")
+            assert time.monotonic() - start < 60  # One that waited would do so for seconds.
+            save_pictures(product.images.model, 10)
+            assert EncodingRequest.objects.count() == 1000
+            wait_until(lambda: "woken" in caplog.text, "the outage is logged")
+            call_command("encode_images")
+            assert ProductImageEmbedding.objects.count() == 1000
 
     def test_an_outage_is_logged_once_and_ends(
         self,
