@@ -262,9 +262,9 @@ class TestBuild:
                 with psycopg.connect(
                     **connection.get_connection_params(), autocommit=True
                 ) as other:
-                    number = 0
-                    while not stop.is_set():
-                        number += 1
+                    for number in range(1, ROWS + 1):
+                        if stop.is_set():
+                            break
                         row = vectors.text(vectors.clustered(1, seed=number)[0])
                         other.execute(
                             f"UPDATE {TABLE} SET vector = %s::halfvec WHERE source_id = %s",
