@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
-from pytest_django import Settings
+from django.test.utils import CaptureQueriesContext, override_settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from cardigan_reco.copies import describe
 from cardigan_reco.duplicates import candidates, listings, pending, pictures
@@ -25,12 +27,12 @@ from tests.testapp.models import ProductImageEmbedding
 
 pytestmark = pytest.mark.django_db
 ROWS = 3_000
+PLAIN = {"LISTINGS": "tests.duplicates.shop.PlainListings"}
 
 
 @pytest.fixture(autouse=True)
 def plain(settings: Settings) -> None:
-    chosen = {"LISTINGS": "tests.duplicates.shop.PlainListings"}
-    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "DUPLICATES": chosen}
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "DUPLICATES": PLAIN}
 
 
 def the_pictures() -> Pictures:
@@ -158,17 +160,22 @@ class TestHashes:
         assert candidates.by_hash(the_pictures(), keys, limit=5) == []
 
 
-@pytest.fixture
-def many() -> Iterator[list[int]]:
+@pytest.fixture(scope="class")
+def many(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[list[int]]:
     """A catalogue that is worth an index, with its statistics."""
     numbers = np.random.default_rng(1)
     vectors = numbers.normal(size=(ROWS, 16))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     chance = random.Random(1)
-    keys = add(*vectors.tolist(), bits=[chance.getrandbits(64) - 2**63 for _ in range(ROWS)])
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+    bits = [chance.getrandbits(64) - 2**63 for _ in range(ROWS)]
+    chosen = {**settings.CARDIGAN_RECO, "DUPLICATES": PLAIN}
+    with django_db_blocker.unblock():
+        with override_settings(CARDIGAN_RECO=chosen):
+            keys = add(*vectors.tolist(), bits=bits)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
         yield keys
+        call_command("flush", verbosity=0, interactive=False)
 
 
 def plans(queries: CaptureQueriesContext) -> str:
@@ -189,58 +196,53 @@ def capture(call: Any) -> str:
     return plans(queries)
 
 
-def test_the_vector_index_serves(many: list[int]) -> None:
-    plan = capture(lambda: candidates.by_vector(the_pictures(), many[:20], exactly=False))
-    assert "Index Scan using product_image_vector_hnsw" in plan
-    assert "Order By: (vector <#> own.vector)" in plan
+class TestManyPictures:
+    def test_the_vector_index_serves(self, many: list[int]) -> None:
+        plan = capture(lambda: candidates.by_vector(the_pictures(), many[:20], exactly=False))
+        assert "Index Scan using product_image_vector_hnsw" in plan
+        assert "Order By: (vector <#> own.vector)" in plan
 
+    def test_the_vector_index_serves_a_tenant(self, many: list[int], settings: Settings) -> None:
+        chosen = {"LISTINGS": "tests.duplicates.shop.ShelvedListings"}
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "DUPLICATES": chosen}
+        plan = capture(lambda: candidates.by_vector(the_pictures(), many[:20], exactly=False))
+        assert "Index Scan using product_image_vector_hnsw" in plan
 
-def test_the_vector_index_serves_a_tenant(many: list[int], settings: Settings) -> None:
-    chosen = {"LISTINGS": "tests.duplicates.shop.ShelvedListings"}
-    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "DUPLICATES": chosen}
-    plan = capture(lambda: candidates.by_vector(the_pictures(), many[:20], exactly=False))
-    assert "Index Scan using product_image_vector_hnsw" in plan
+    def test_without_the_index_the_rows_are_compared(self, many: list[int]) -> None:
+        plan = capture(lambda: candidates.by_vector(the_pictures(), many[:1], exactly=True))
+        assert "hnsw" not in plan
 
+    def test_the_band_indexes_serve(self, many: list[int]) -> None:
+        plan = capture(lambda: candidates.by_hash(the_pictures(), many[:20], limit=11))
+        for band in range(4):
+            assert f"using cardigan_reco_copy_band{band}" in plan
+        assert "using cardigan_reco_check_digest" in plan
+        assert "Seq Scan on cardigan_reco_copydescriptor" not in plan
 
-def test_without_the_index_the_rows_are_compared(many: list[int]) -> None:
-    plan = capture(lambda: candidates.by_vector(the_pictures(), many[:1], exactly=True))
-    assert "hnsw" not in plan
+    def test_the_digest_index_serves(self, many: list[int]) -> None:
+        plan = capture(lambda: candidates.by_digest(the_pictures(), many[:20]))
+        assert "using cardigan_reco_check_digest" in plan
 
+    def test_the_plans_hold_while_the_planner_takes_the_checks_for_an_empty_table(
+        self, many: list[int]
+    ) -> None:
+        """As in the first run, which fills the table."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE pg_class SET reltuples = 0, relpages = 0 "
+                "WHERE relname = 'cardigan_reco_duplicatecheck'"
+            )
+        plan = capture(lambda: candidates.by_hash(the_pictures(), many[:20], limit=11))
+        assert "using cardigan_reco_check_digest" in plan
 
-def test_the_band_indexes_serve(many: list[int]) -> None:
-    plan = capture(lambda: candidates.by_hash(the_pictures(), many[:20], limit=11))
-    for band in range(4):
-        assert f"using cardigan_reco_copy_band{band}" in plan
-    assert "using cardigan_reco_check_digest" in plan
-    assert "Seq Scan on cardigan_reco_copydescriptor" not in plan
-
-
-def test_the_digest_index_serves(many: list[int]) -> None:
-    plan = capture(lambda: candidates.by_digest(the_pictures(), many[:20]))
-    assert "using cardigan_reco_check_digest" in plan
-
-
-def test_the_plans_hold_while_the_planner_takes_the_checks_for_an_empty_table(
-    many: list[int],
-) -> None:
-    """As in the first run, which fills the table."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE pg_class SET reltuples = 0, relpages = 0 "
-            "WHERE relname = 'cardigan_reco_duplicatecheck'"
-        )
-    plan = capture(lambda: candidates.by_hash(the_pictures(), many[:20], limit=11))
-    assert "using cardigan_reco_check_digest" in plan
-
-
-def test_tenants_with_few_pictures_are_searched_exactly(
-    many: list[int], settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen = {"LISTINGS": "tests.duplicates.shop.ShelvedListings"}
-    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "DUPLICATES": chosen}
-    Product.objects.filter(pk__lte=100).update(shelf=1)
-    monkeypatch.setattr(candidates, "FEW_ROWS", 150)
-    assert candidates.are_few(the_pictures(), {0, 1}) == {0: False, 1: True}
+    def test_tenants_with_few_pictures_are_searched_exactly(
+        self, many: list[int], settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chosen = {"LISTINGS": "tests.duplicates.shop.ShelvedListings"}
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "DUPLICATES": chosen}
+        Product.objects.filter(pk__lte=100).update(shelf=1)
+        monkeypatch.setattr(candidates, "FEW_ROWS", 150)
+        assert candidates.are_few(the_pictures(), {0, 1}) == {0: False, 1: True}
 
 
 @pytest.mark.parametrize("count", [5, 50])
