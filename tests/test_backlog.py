@@ -101,7 +101,7 @@ def test_a_lease_that_nobody_takes_over_is_overdue() -> None:
 
 
 def test_what_is_overdue_is_read_from_the_ends_of_indexes() -> None:
-    rows = (EncodingRequest(collection=LABEL, source_pk=str(pk), version=1) for pk in range(20_000))
+    rows = (EncodingRequest(collection=LABEL, source_pk=str(pk), version=1) for pk in range(5_000))
     EncodingRequest.objects.bulk_create(rows)
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {backlog.TABLE}")

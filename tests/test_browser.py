@@ -589,7 +589,7 @@ def test_the_photo_page_is_open_to_all(
     with photo_page(browser, product_page, viewport=size, color_scheme=scheme) as page:
 
         def look(state: str) -> None:
-            page.wait_for_timeout(300)  # A transition's colours are no colours to judge.
+            settle(page)
             violations = Axe().run(page).response["violations"]
             wrong = [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations]
             assert wrong == [], state
@@ -620,6 +620,11 @@ def site(address: str) -> str:
 def shelf(page: Page) -> list[str | None]:
     links = page.get_by_role("region", name="Similar products").get_by_role("link")
     return [link.get_attribute("href") for link in links.all()]
+
+
+def settle(page: Page) -> None:
+    """Waits for the last transition: its colours on the way are no colours to judge."""
+    page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
 
 
 def fits(page: Page) -> bool:

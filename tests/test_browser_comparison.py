@@ -22,7 +22,7 @@ from tests.conftest import BLUE, GREEN, ORANGE, RED, add_image, encode_all
 from tests.duplicates.shop import file_of, list_item, photo
 from tests.swapping.shop import NEW, OLD, second_table_declared
 from tests.test_admin import staff
-from tests.test_browser import browser, fits  # noqa: F401
+from tests.test_browser import browser, fits, settle  # noqa: F401
 from tests.test_browser_duplicates import SIZES, asked_beside_an_event_loop, opened  # noqa: F401
 from tests.testapp.catalogue.models import Product
 
@@ -207,7 +207,7 @@ def test_the_comparison_is_open_to_all(
 
         def look(path: str) -> None:
             page.goto(f"{live_server.url}{path}")
-            page.wait_for_timeout(100)
+            settle(page)
             violations = Axe().run(page).response["violations"]
             wrong = [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations]
             assert wrong == [], path

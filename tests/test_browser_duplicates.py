@@ -22,7 +22,7 @@ from cardigan_reco.models import DuplicateGroup, DuplicatePair, SharedPicture
 from tests.duplicates.rows import COLLECTION, group_of, pair
 from tests.duplicates.shop import file_of, list_item, photo, recompressed
 from tests.test_admin import staff
-from tests.test_browser import browser, fits  # noqa: F401
+from tests.test_browser import browser, fits, settle  # noqa: F401
 from tests.testapp.catalogue.models import ProductImage
 
 pytestmark = [
@@ -574,7 +574,7 @@ def test_the_report_is_open_to_all(
     with opened(browser, live_server, admin_client, viewport=screen, color_scheme=scheme) as page:
 
         def look(state: str) -> None:
-            page.wait_for_timeout(200)  # A transition's colours are no colours to judge.
+            settle(page)
             violations = Axe().run(page).response["violations"]
             wrong = [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations]
             assert wrong == [], state

@@ -24,6 +24,7 @@ from cardigan_reco.checks.workers import check_workers
 from cardigan_reco.encoders.base import Encoder
 from cardigan_reco.models import Embedding, EmbeddingField, EmbeddingIndex
 from tests import celery
+from tests.aliases import alias
 from tests.testapp.catalogue.models import ProductImage
 from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
 
@@ -706,28 +707,19 @@ class TestExtension:
         assert database.extension(scratch).installed == extension.available
         assert run(scratch) == []
 
-    def test_e020_another_kind_of_database(
-        self, monkeypatch: pytest.MonkeyPatch, settings: Settings
-    ) -> None:
-        monkeypatch.setitem(
-            connections.settings,
-            "legacy",
-            {
-                **connection.settings_dict,
-                "ENGINE": "django.db.backends.sqlite3",
-                "NAME": ":memory:",
-            },
-        )
-        assert run("legacy") == []  # Nothing is written there.
-        settings.DATABASE_ROUTERS = [ToLegacy()]
-        assert summary(run("legacy")) == [
-            (
-                "cardigan_reco.E020",
-                "Database 'legacy' is SQLite; embeddings need PostgreSQL.",
-                "Use django.db.backends.postgresql, or route the embedding models elsewhere "
-                "together with their sources: both must be in one PostgreSQL.",
-            )
-        ]
+    def test_e020_another_kind_of_database(self, settings: Settings) -> None:
+        sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+        with alias("legacy", **sqlite) as legacy:
+            assert run(legacy) == []  # Nothing is written there.
+            settings.DATABASE_ROUTERS = [ToLegacy()]
+            assert summary(run(legacy)) == [
+                (
+                    "cardigan_reco.E020",
+                    "Database 'legacy' is SQLite; embeddings need PostgreSQL.",
+                    "Use django.db.backends.postgresql, or route the embedding models elsewhere "
+                    "together with their sources: both must be in one PostgreSQL.",
+                )
+            ]
 
     def test_e021_a_server_without_pgvector(
         self, db: None, monkeypatch: pytest.MonkeyPatch

@@ -311,9 +311,9 @@ class TestLow:
         settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH_TIMEOUT_SECONDS": 0.05}
         output = io.StringIO()
         with pytest.raises(CommandError) as caught:
-            call_command("check_recall", LABEL, "--queries=8", stdout=output, stderr=output)
+            call_command("check_recall", LABEL, "--queries=4", stdout=output, stderr=output)
         assert "recall is below" in str(caught.value)
-        assert re.search(r"^candidates\(\) .*  8 timed out$", output.getvalue(), re.MULTILINE)
+        assert re.search(r"^candidates\(\) .*  4 timed out$", output.getvalue(), re.MULTILINE)
         assert "searches took longer than SEARCH_TIMEOUT_SECONDS, 0.05, and found nothing" in (
             output.getvalue()
         )

@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.http import QueryDict
 from django.test import Client
 from pytest_django import Settings
@@ -45,6 +46,9 @@ def crowd() -> list[Product]:
         )
         for source in sources
     )
+    # Autovacuum may have looked at these tables while they were empty, and plans are made by that.
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
     return products
 
 

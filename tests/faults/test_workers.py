@@ -115,7 +115,7 @@ class TestEnd:
     def test_of_a_worker_leaves_the_backlog(
         self, pool: str, broker: Broker, start_worker: StartWorker, add_picture: AddImage
     ) -> None:
-        for _ in range(300):
+        for _ in range(100):
             add_picture()
         worker = start_worker(broker, pool, LEASE_SECONDS=3000, **self.OPTIONS)
         wait_until(ProductImageEmbedding.objects.exists, "it is at work", worker)
@@ -124,12 +124,12 @@ class TestEnd:
         waiting = requests()
         assert waiting
         assert set(waiting.values()) == {("waiting", 0)}
-        assert len(waiting) + ProductImageEmbedding.objects.count() == 300
+        assert len(waiting) + ProductImageEmbedding.objects.count() == 100
 
     def test_of_the_command_leaves_the_backlog(
         self, broker: Broker, add_picture: AddImage, tmp_path: Path
     ) -> None:
-        for _ in range(300):
+        for _ in range(100):
             add_picture()
         process = Process(
             *["-m", "django", "encode_images"], log=tmp_path / "log", CARDIGAN_RECO=self.OPTIONS
