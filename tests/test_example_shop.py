@@ -8,11 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests import postgres
 
 ROOT = Path(__file__).parent.parent
+FILES = ["browsing", "catalogues", "embedded", "merging", "pages"]
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -28,15 +27,13 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
 
 
-@pytest.mark.parametrize(
-    "file", ["catalogues.py", "pages.py", "browsing.py", "embedded.py", "merging.py"]
-)
-def test_with_the_shops_settings(file: str, tmp_path: Path) -> None:
-    done = run(tmp_path, "-m", "pytest", "-q", "--noconftest", f"tests/shop/{file}")
+def test_with_the_shops_settings(tmp_path: Path) -> None:
+    files = [f"tests/shop/{name}.py" for name in FILES]
+    done = run(tmp_path, "-m", "pytest", "-q", "--noconftest", *files)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
