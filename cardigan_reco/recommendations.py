@@ -61,10 +61,14 @@ def similar_to_picture(
     limit: int = 8,
     min_similarity: float = 0.0,
 ) -> list[Any]:
-    """Returns items that look like one picture: as similar_to, but from a row of embeddings."""
+    """Returns items that look like one picture: as similar_to, but from a row of embeddings.
+
+    A row that the database of `within` doesn't have, or not yet, gets an empty list.
+    """
     embedding = type(picture)
-    item_pk = embedding._base_manager.values_list(embedding.item_path()).get(pk=picture.pk)[0]
     within = embedding.candidates() if within is None else within
+    rows = embedding._base_manager.using(within.db).filter(pk=picture.pk)
+    own_items = list(rows.values_list(embedding.item_path(), flat=True))
     own = neighbours.of_source(embedding, picture.pk, within.db)
     with metrics.search("picture", embedding._meta.label_lower) as answer:
         return answer.of(
@@ -72,7 +76,7 @@ def similar_to_picture(
                 embedding,
                 own,
                 within=within,
-                excluded=[item_pk],
+                excluded=own_items,
                 limit=limit,
                 min_similarity=min_similarity,
             )

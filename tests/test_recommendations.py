@@ -10,14 +10,16 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.models import Manager, QuerySet
 from django.db.models.functions import Upper
-from pytest_django import DjangoAssertNumQueries, Settings
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker, Settings
 
-from cardigan_reco import fetching, recommendations
+from cardigan_reco import fetching, recommendations, search
 from cardigan_reco.asking import asking
 from cardigan_reco.models import EncoderVersion
 from cardigan_reco.prepared import Statement
 from cardigan_reco.recommendations import similar_to
-from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all
+from tests.aliases import alias
+from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all, jpeg
 from tests.testapp.catalogue.models import Product, ProductImage
 from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
 
@@ -334,3 +336,39 @@ class TestOutsideOfATransaction:
             similar_to(query, within=Product.objects.extra(where=["pg_sleep(5) IS NOT NULL"]))
         settings.CARDIGAN_RECO = own
         assert titles(similar_to(query)) == ["near"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("silent_doorbell")
+@pytest.mark.parametrize(
+    "options", [{}, {"DUPLICATES": {}}, {"SHELF_CACHE": "default"}], ids=lambda options: [*options]
+)
+def test_a_replica_is_asked_for_everything(
+    options: dict[str, object],
+    add_product: AddProduct,
+    settings: Settings,
+    django_db_blocker: DjangoDbBlocker,
+) -> None:
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, **options}
+    mug = add_product("mug", RED)
+    add_product("cup", ORANGE)
+    encode_all()
+    picture = ProductImageEmbedding.objects.get(source__product=mug)
+    read_only = {
+        **connection.settings_dict["OPTIONS"],
+        "options": "-c default_transaction_read_only=on",
+    }
+    with (
+        django_db_blocker.unblock(),
+        alias("replica", OPTIONS=read_only),
+        CaptureQueriesContext(connection) as elsewhere,
+    ):
+        within = ProductImageEmbedding.candidates().using("replica")
+        assert titles(similar_to(mug, within=within)) == ["cup"]
+        assert titles(recommendations.similar_to_picture(picture, within=within)) == ["cup"]
+        photo = search.by_image(jpeg(RED), within=within)
+        assert titles(photo) == ["mug", "cup"]
+        assert {item.matched_source._state.db for item in photo} == {"replica"}
+        picture.pk = 0
+        assert recommendations.similar_to_picture(picture, within=within) == []
+    assert [query["sql"] for query in elsewhere] == []
