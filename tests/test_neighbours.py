@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker, Settings
 
 from cardigan_reco import estimates, neighbours
 from cardigan_reco.models import EncoderVersion
-from cardigan_reco.recommendations import similar_to
+from cardigan_reco.recommendations import similar_to, similar_to_picture
+from cardigan_reco.search import by_image
+from tests.conftest import jpeg
 from tests.testapp.catalogue.models import Product
 from tests.testapp.models import ProductImageEmbedding
 
@@ -71,9 +73,24 @@ def nearest_products(vectors, product: int, allowed=lambda number: True) -> list
     return [int(number) for number in order if number != product and allowed(number)]
 
 
+Search = Callable[..., list[Any]]
+
+
+def around_an_item(**options: Any) -> list[Any]:
+    return similar_to(Product.objects.get(pk=1), **options)
+
+
+def around_a_picture(**options: Any) -> list[Any]:
+    return similar_to_picture(ProductImageEmbedding.objects.get(pk=1), **options)
+
+
+def around_a_photo(**options: Any) -> list[Any]:
+    return by_image(jpeg(), **options)
+
+
 @pytest.mark.django_db
 class TestSearch:
-    def plans(self, item: Product, **options: object) -> str:
+    def plans(self, search: Search, **options: object) -> str:
         """Returns the plans of the statements that a search sends."""
         plans = []
 
@@ -85,18 +102,19 @@ class TestSearch:
             return execute(sql, params, many, context)
 
         with connection.execute_wrapper(explain):
-            assert len(similar_to(item, **options)) == options["limit"]  # type: ignore[arg-type]
+            assert len(search(**options)) == options["limit"]
         return "\n".join(plans)
 
-    def test_uses_the_index(self, catalogue: np.ndarray) -> None:
-        plan = self.plans(Product.objects.get(pk=1), limit=8)
+    @pytest.mark.parametrize("search", [around_an_item, around_a_picture, around_a_photo])
+    def test_uses_the_index(self, catalogue: np.ndarray, search: Search) -> None:
+        plan = self.plans(search, limit=8)
         assert "Index Scan using product_image_vector_hnsw" in plan
         assert "Order By: (vector <#> " in plan
         assert plan.count("cardigan_query") < 12  # One search, no second try.
 
     def test_a_filter_of_one_percent_is_searched_exactly(self, catalogue: np.ndarray) -> None:
         within = Product.objects.filter(shelf=0)
-        plan = self.plans(Product.objects.get(pk=1), within=within, limit=20)
+        plan = self.plans(around_an_item, within=within, limit=20)
         assert "product_image_vector_hnsw" not in plan
 
     @pytest.mark.parametrize("share", [1.0, 0.1, 0.01])
