@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from pytest_django import Settings
 from cardigan_reco import conf, rules
 from cardigan_reco.encoders import encoders
 
+README = Path(__file__).parent.parent / "README.md"
 ENCODERS_RULE = (
     'It must be a dict of aliases, such as {"default": {"BACKEND": "dotted.path", "OPTIONS": {}}}'
 )
@@ -51,6 +55,33 @@ def test_defaults_are_good(settings: Settings) -> None:
     }
     for name, value in conf.current()._asdict().items():
         assert reported({name.upper(): value}) == []
+
+
+def test_the_readme_has_all_keys_and_their_defaults() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.+?) \|", README.read_text(), re.MULTILINE)
+    in_words = {"the bundled encoder as `default`": conf.BUNDLED, "10 MiB": 10 * 2**20}
+    told = {
+        key: in_words[cell] if cell in in_words else ast.literal_eval(cell.strip("`"))
+        for key, cell in rows
+    }
+    assert told == {name.upper(): value for name, value in conf.Settings()._asdict().items()}
+
+
+@pytest.mark.parametrize(
+    ("key", "defaults"),
+    [
+        ("SEARCH", conf.PhotoSearch()),
+        ("DUPLICATES", conf.Duplicates(listings="")),  # The path of ours says nothing there.
+        ("HEALTH", conf.Health()),
+    ],
+)
+def test_the_readme_has_the_keys_within(key: str, defaults: Any) -> None:
+    found = re.search(rf"^\| `{key}` \| `.+?` \| (.+)", README.read_text(), re.MULTILINE)
+    assert found
+    told = re.findall(r"`([A-Z_]+)`(?: \(`(.+?)`\))?", found[1])
+    assert {name: ast.literal_eval(text or "''") for name, text in told} == {
+        name.upper(): value for name, value in defaults._asdict().items()
+    }
 
 
 @pytest.mark.parametrize(
