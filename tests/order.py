@@ -26,6 +26,7 @@ LONGEST = [
     "test_heartbeats.py",
     "faults/test_encoders.py",
     "faults/test_databases.py",
+    "test_benchmarks.py",
     "test_example_shop.py",
     "test_neighbours.py",
     "test_logs.py",
