@@ -27,6 +27,7 @@ from cardigan_reco.exceptions import Busy, ImageError, MissingExtra
 from cardigan_reco.metrics import instruments
 from cardigan_reco.models import EncoderVersion, EncodingRequest, WorkerHeartbeat
 from cardigan_reco.queue import Failure
+from tests import postgres
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all, jpeg
 from tests.processes import Process, free_port, wait_until
 from tests.testapp.catalogue.models import Product
@@ -173,7 +174,11 @@ class TestOff:
         )
         subprocess.run(
             [sys.executable, "-W", "error", "-c", code],
-            env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+            env={
+                **os.environ,
+                "DATABASE_URL": postgres.url(),
+                "DJANGO_SETTINGS_MODULE": "tests.settings",
+            },
             check=True,
             timeout=60,
         )

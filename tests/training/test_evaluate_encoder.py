@@ -21,6 +21,7 @@ from cardigan_reco.encoders import bundle
 from cardigan_reco.models import DuplicateState
 from cardigan_reco.training import trials
 from cardigan_reco.training.examples import from_collection
+from tests import postgres
 from tests.conftest import BLUE, GREEN, RED, AddProduct
 from tests.duplicates.rows import pair
 from tests.testapp.models import ProductImageEmbedding
@@ -97,7 +98,11 @@ def test_encoders_are_compared_without_the_packages_for_training(data, tmp_path)
     arguments = [str(bundle.BUNDLED), "--data", str(data), "--html", str(tmp_path / "sheet.html")]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *arguments],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        env={
+            **os.environ,
+            "DATABASE_URL": postgres.url(),
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+        },
         cwd=ROOT,
         capture_output=True,
         text=True,
