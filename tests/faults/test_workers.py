@@ -170,6 +170,7 @@ class TestTimeLimits:
             "ENCODERS": encoder("SlowEncoder", seconds=0.02, hangs=True),
             "LEASE_SECONDS": 2,
             "BATCH_SIZE": 8,
+            "RETRY_SECONDS": 1,  # A busy machine may not have decoded a picture in time.
         }
         worker = start_worker(broker, "prefork", arguments=(limit,), **options)
         culprit = images.pop(3)
