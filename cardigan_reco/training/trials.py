@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import images
-from . import edits, metrics
-from . import examples as examples_module
+from . import edits, metrics, tables
 from .examples import Example, ExamplesError
 from .sampling import codes
 
@@ -61,8 +60,8 @@ def from_csv(file: Path, pictures: Path, *, split: str = "val") -> Trial:
     such column. Raises ExamplesError for pictures outside of their folder, with counts for missing
     ones, and where nothing is left.
     """
-    if examples_module.is_triplets(file):
-        given = examples_module.triplets_from_csv(file, pictures)
+    if tables.is_triplets(file):
+        given = tables.triplets_from_csv(file, pictures)
         rows = np.array(given.rows, np.int64)
         return Trial(file.stem, _found(file, given.examples, pictures), triplets=rows)
     with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -74,7 +73,7 @@ def from_csv(file: Path, pictures: Path, *, split: str = "val") -> Trial:
     else:
         chosen = [
             example
-            for example in examples_module.from_csv(file, pictures)
+            for example in tables.from_csv(file, pictures)
             if example.split == split or "split" not in columns
         ]
         cells = {
@@ -237,8 +236,8 @@ def _found(file: Path, examples: Sequence[Example], pictures: Path) -> list[Exam
 
 def _in_folder(folder: Path) -> Callable[[str], Callable[[], bytes] | None]:
     def reader(name: str) -> Callable[[], bytes] | None:
-        path = examples_module.inside(folder, name)
-        return partial(examples_module.read, path) if path.is_file() else None
+        path = tables.inside(folder, name)
+        return partial(tables.read, path) if path.is_file() else None
 
     return reader
 

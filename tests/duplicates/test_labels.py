@@ -14,7 +14,7 @@ from cardigan_reco.duplicates import labels, listings
 from cardigan_reco.duplicates.labels import Label, Triplet
 from cardigan_reco.duplicates.listings import collection_of
 from cardigan_reco.models import DuplicatePair, EncoderVersion
-from cardigan_reco.training import examples
+from cardigan_reco.training import tables
 from tests.duplicates.shop import file_of, list_item, photo, recompressed
 from tests.testapp.catalogue.models import Product
 from tests.testapp.models import ProductImageEmbedding
@@ -165,8 +165,8 @@ class TestCommand:
         assert export(file) == [
             f"1 triplets from 1 confirmed and 1 dismissed pairs of pictures, in {file}."
         ]
-        assert examples.is_triplets(file)
-        found = examples.triplets_from_csv(file, media)
+        assert tables.is_triplets(file)
+        found = tables.triplets_from_csv(file, media)
         names = [found.examples[place].name for place in found.rows[0]]
         assert names == [name(mug), name(cup), name(bowl)]
         assert found.examples[found.rows[0][1]].read() == recompressed(1)

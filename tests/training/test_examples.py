@@ -11,21 +11,21 @@ from PIL import Image
 from pytest_django import Settings
 
 from cardigan_reco.exceptions import ImageError, ImageTooLarge
-from cardigan_reco.training import examples
+from cardigan_reco.training import examples, tables
 from cardigan_reco.training.examples import Example, ExamplesError
 
 
 def test_labels_keep_the_order_of_the_columns(tmp_path: Path) -> None:
     file = tmp_path / "data.csv"
     file.write_text("shape,picture,colour,group,size,age\ndisc,a.png,red,1,,old\n")
-    (found,) = examples.from_csv(file, tmp_path)
+    (found,) = tables.from_csv(file, tmp_path)
     assert list(found.labels.items()) == [("shape", "disc"), ("colour", "red"), ("age", "old")]
 
 
 def test_two_pictures_belong_together_by_the_first_column(tmp_path: Path) -> None:
     file = tmp_path / "data.csv"
     file.write_text("picture,shape,colour\na.png,disc,red\nb.png,disc,blue\nc.png,bar,red\n")
-    disc, other_disc, bar = examples.from_csv(file, tmp_path)
+    disc, other_disc, bar = tables.from_csv(file, tmp_path)
     assert examples.belong(disc, other_disc) is True
     assert examples.belong(disc, bar) is False
 
@@ -33,7 +33,7 @@ def test_two_pictures_belong_together_by_the_first_column(tmp_path: Path) -> Non
 def test_a_group_and_an_item_of_one_name_are_two(tmp_path: Path) -> None:
     file = tmp_path / "data.csv"
     file.write_text("picture,group,item\na.png,12,\nb.png,,12\nc.png,12,7\nd.png,,7\n")
-    group, item, both, only_item = (one.design for one in examples.from_csv(file, tmp_path))
+    group, item, both, only_item = (one.design for one in tables.from_csv(file, tmp_path))
     assert group == both == only_item != item
 
 
@@ -56,10 +56,10 @@ def test_a_picture_outside_of_the_folder_is_refused(tmp_path: Path, name: str) -
     told = rf"The picture '{given}' is outside of .*pictures\. .* with --pictures"
     file.write_text(f"picture\n{given}\n")
     with pytest.raises(ExamplesError, match=told):
-        examples.from_csv(file, tmp_path / "pictures")
+        tables.from_csv(file, tmp_path / "pictures")
     file.write_text(f"query,positive,negative\n{given},a.png,b.png\n")
     with pytest.raises(ExamplesError, match=told):
-        examples.triplets_from_csv(file, tmp_path / "pictures")
+        tables.triplets_from_csv(file, tmp_path / "pictures")
 
 
 def test_links_and_absolute_paths_in_the_folder_are_followed(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_links_and_absolute_paths_in_the_folder_are_followed(tmp_path: Path) -> 
         ("disk", f"{tmp_path}/linked/a.jpg"),
     ]:
         file.write_text(f"picture\n{name}\n")
-        (found,) = examples.from_csv(file, tmp_path / folder)
+        (found,) = tables.from_csv(file, tmp_path / folder)
         assert (found.read(), found.size) == (b"a", 1)
 
 
@@ -88,7 +88,7 @@ def test_no_more_is_read_than_a_picture_may_have(tmp_path: Path, settings: Setti
     os.mkfifo(tmp_path / "pipe.jpg")
     file = tmp_path / "data.csv"
     file.write_text("picture\na.jpg\npipe.jpg\ngone.jpg\n")
-    large, pipe, gone = examples.from_csv(file, tmp_path)
+    large, pipe, gone = tables.from_csv(file, tmp_path)
     with pytest.raises(ImageTooLarge):
         large.read()
     with pytest.raises(OSError, match="is no file"):

@@ -170,7 +170,7 @@ class Command(BaseCommand):
             self._report(result, options["folder"])
 
     def _data(self, options: dict[str, Any]) -> list[Example] | Triplets:
-        from cardigan_reco.training import examples
+        from cardigan_reco.training import examples, tables
 
         file, purpose = options["data"], options["collection"]
         if (file is None) == (purpose is None):
@@ -183,9 +183,9 @@ class Command(BaseCommand):
             doubles = families.confirmed(embedding, using=router.db_for_read(embedding))
             return examples.from_collection(embedding, doubles)
         pictures = options["pictures"] or file.parent
-        if examples.is_triplets(file):
-            return examples.triplets_from_csv(file, pictures)
-        return examples.from_csv(file, pictures)
+        if tables.is_triplets(file):
+            return tables.triplets_from_csv(file, pictures)
+        return tables.from_csv(file, pictures)
 
     def _setting(self, options: dict[str, Any]) -> Setting:
         from cardigan_reco.training.run import Setting
