@@ -13,11 +13,7 @@ from __future__ import annotations
 
 import logging
 import pkgutil
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NoAnswer
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -30,6 +26,7 @@ from django.urls import path
 from django.views.decorators.http import require_safe
 
 from . import backlog, collection, conf, database, heartbeats
+from .lookout import Lookout
 
 HOLDS_SECONDS = 1.0
 """How long what was seen is told again."""
@@ -60,44 +57,6 @@ class Seen:
             checks["queue"] = None if overdue is None else overdue < healthy.overdue_seconds
             checks["workers"] = None if workers is None else workers >= healthy.workers
         return checks
-
-
-class Lookout:
-    """Looks from a thread of its own, once for all who ask at the same time.
-
-    A database that swallows packets would hold each of them for as long as its client waits.
-    """
-
-    def __init__(self, look: Callable[[], Seen]) -> None:
-        self._look = look
-        self._lock = threading.Lock()
-        self._seen: Future[Seen] | None = None
-        self._started_at = 0.0
-
-    def ask(self, timeout_seconds: float) -> Seen:
-        """Returns what is seen, in that time."""
-        with self._lock:
-            is_over = self._seen is not None and self._seen.done()
-            if self._seen is None or (
-                is_over and time.monotonic() > self._started_at + HOLDS_SECONDS
-            ):
-                self._seen, self._started_at = Future(), time.monotonic()
-                threading.Thread(
-                    target=self._serve, args=[self._seen], name="cardigan-health", daemon=True
-                ).start()
-            seen = self._seen
-        try:
-            return seen.result(timeout_seconds)
-        except NoAnswer:
-            return Seen(database=False)
-
-    def _serve(self, seen: Future[Seen]) -> None:
-        try:
-            seen.set_result(self._look())
-        except BaseException as error:
-            seen.set_exception(error)
-        finally:
-            connections.close_all()
 
 
 def look() -> Seen:
@@ -160,7 +119,7 @@ _FOUNDATIONS = """
         EXISTS (SELECT FROM pg_extension WHERE extname = 'vector'),
         to_regclass('django_migrations') IS NOT NULL
     """
-_lookout = Lookout(look)
+_lookout = Lookout(look, "cardigan-health", HOLDS_SECONDS)
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -189,7 +148,10 @@ def health(request: HttpRequest) -> HttpResponse:
 
 
 def _told(*, with_encoding: bool) -> HttpResponse:
-    seen = _lookout.ask(conf.current().healthy.timeout_seconds + 1)
+    try:
+        seen = _lookout.ask(conf.current().healthy.timeout_seconds + 1)
+    except TimeoutError:
+        seen = Seen(database=False)
     checks = seen.checks(with_encoding=with_encoding)
     is_well = all(checks.values())
     answer: dict[str, object] = {"status": "ok" if is_well else "failing", "checks": checks}

@@ -17,8 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from cardigan_reco import __version__, conf, health
-from cardigan_reco.health import Lookout, Seen
+from cardigan_reco import __version__, conf, health, lookout
+from cardigan_reco.lookout import Lookout
 from cardigan_reco.models import EncodingRequest, WorkerHeartbeat
 from tests.conftest import RED, AddProduct
 from tests.processes import black_hole
@@ -35,7 +35,7 @@ UNKNOWN = {"database": False, "extension": None, "migrations": None}
 @pytest.fixture
 def pages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ROOT_URLCONF = "tests.operations_urls"
-    monkeypatch.setattr(health, "_lookout", Lookout(health.look))
+    monkeypatch.setattr(health, "_lookout", Lookout(health.look, "cardigan-health"))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def worker() -> WorkerHeartbeat:
 
 def get(address: str = "") -> tuple[int, dict[str, Any]]:
     """Reads a page as if for the first time."""
-    health._lookout = Lookout(health.look)
+    health._lookout = Lookout(health.look, "cardigan-health")
     response = Client().get(f"/visual/health/{address}")
     assert response["Content-Type"] == "application/json"
     assert response["Cache-Control"] == "no-store"
@@ -87,7 +87,7 @@ class TestLive:
         with CaptureQueriesContext(connection) as captured:
             assert get("live/") == (200, {"status": "ok"})
         assert len(captured) == 0
-        assert health._lookout._seen is None
+        assert health._lookout._found is None
 
 
 class TestReady:
@@ -248,52 +248,60 @@ class TestLookout:
         looks = []
         gate = threading.Event()
 
-        def look() -> Seen:
+        def look() -> int:
             looks.append(threading.current_thread().name)
             gate.wait(10)
-            return Seen(database=True)
+            return 7
 
-        lookout = Lookout(look)
-        seen: list[Seen] = []
+        lookout = Lookout(look, "outlook", holds_seconds=600)
+        seen: list[int] = []
         asking = [threading.Thread(target=lambda: seen.append(lookout.ask(10))) for _ in range(8)]
         for thread in asking:
             thread.start()
         gate.set()
         for thread in asking:
             thread.join()
-        assert seen == [Seen(database=True)] * 8
-        assert looks == ["cardigan-health"]
+        assert seen == [7] * 8
+        assert looks == ["outlook"]
 
-    def test_looks_again_after_a_second(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        looks = iter([Seen(database=False), Seen(database=True)])
-        lookout = Lookout(lambda: next(looks))
-        assert not lookout.ask(10).database
-        assert not lookout.ask(10).database
-        monkeypatch.setattr(health, "HOLDS_SECONDS", 0.0)
-        assert lookout.ask(10).database
+    def test_looks_again_when_what_it_saw_holds_no_more(self) -> None:
+        looks = iter([1, 2, 3])
+        held = Lookout(lambda: next(looks), "outlook", holds_seconds=600)
+        assert [held.ask(10), held.ask(10)] == [1, 1]
+        fresh = Lookout(lambda: next(looks), "outlook")
+        assert [fresh.ask(10), fresh.ask(10)] == [2, 3]
 
-    def test_a_look_that_hangs_is_the_only_one(self) -> None:
+    def test_a_look_that_hangs_is_the_only_one_for_a_while(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         looks = []
         gate = threading.Event()
 
-        def look() -> Seen:
+        def look() -> int:
             looks.append(time.monotonic())
             gate.wait(10)
-            return Seen(database=True)
+            return len(looks)
 
-        lookout = Lookout(look)
+        outlook = Lookout(look, "outlook", holds_seconds=600)
         for _ in range(3):
-            assert lookout.ask(0.05) == Seen(database=False)
+            with pytest.raises(TimeoutError):
+                outlook.ask(0.05)
         assert len(looks) == 1
+        # Its host may never answer, though the database has been elsewhere for long.
+        monkeypatch.setattr(lookout, "ABANDON_SECONDS", 0.0)
+        with pytest.raises(TimeoutError):
+            outlook.ask(0.05)
+        assert len(looks) == 2
+        monkeypatch.undo()
         gate.set()
-        assert lookout.ask(10).database
+        assert outlook.ask(10) == 2
 
     def test_what_a_look_raises_is_raised(self) -> None:
-        def look() -> Seen:
+        def look() -> int:
             raise ValueError("A mistake")
 
         with pytest.raises(ValueError, match="A mistake"):
-            Lookout(look).ask(10)
+            Lookout(look, "outlook").ask(10)
 
 
 class TestRequests:

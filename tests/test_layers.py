@@ -26,7 +26,7 @@ LAYERS = [
         *["exceptions", "conf", "containers", "copies", "decoding", "filters", "images"],
         *["photo_form", "refusals", "request_ids", "rules", "uploads"],
     ],
-    ["asking", "broker", "crew", "prepared", "quarantine", "stopping"],
+    ["asking", "broker", "crew", "lookout", "prepared", "quarantine", "stopping"],
     ["encoders", "fields", "querysets"],
     ["models", "training"],
     ["collection", "database", "queue", "revisions", "summary", "tallies"],

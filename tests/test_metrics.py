@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -24,12 +25,12 @@ from pytest_django import Settings
 from cardigan_reco import __version__, metrics, photos, queue, recommendations, search
 from cardigan_reco.checks.metrics import check_metrics
 from cardigan_reco.exceptions import Busy, ImageError, MissingExtra
-from cardigan_reco.metrics import instruments
+from cardigan_reco.metrics import collector, instruments
 from cardigan_reco.models import EncoderVersion, EncodingRequest, WorkerHeartbeat
 from cardigan_reco.queue import Failure
 from tests import postgres
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all, jpeg
-from tests.processes import Process, free_port, wait_until
+from tests.processes import Process, black_hole, free_port, wait_until
 from tests.testapp.catalogue.models import Product
 from tests.testapp.models import ProductImageEmbedding
 
@@ -289,15 +290,32 @@ class TestDatabase:
             other.set_autocommit(False)
             with other.cursor() as cursor:
                 cursor.execute("LOCK TABLE cardigan_reco_encodingrequest")
-            with connection.cursor() as cursor:
-                cursor.execute("SET lock_timeout = '5s'")  # Lest the test wait for itself.
             found = read()
         finally:
             other.close()
-            connection.close()
         assert value(found, "cardigan_up", database="default") == 0
         assert not any(name == "cardigan_requests" for name, _labels in found)
         assert "gives no metrics: canceling statement due to statement timeout" in caplog.text
+
+    def test_that_swallows_all_that_it_gets(
+        self,
+        settings: Settings,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "HEALTH": {"TIMEOUT_SECONDS": 0.1}}
+        collector._lookout.cache_clear()
+        with black_hole() as port:
+            for key, text in {"HOST": "127.0.0.1", "PORT": port, "OPTIONS": {}}.items():
+                monkeypatch.setitem(connection.settings_dict, key, text)
+            start = time.monotonic()
+            found = read()
+            assert time.monotonic() - start < 5
+        monkeypatch.undo()
+        collector._lookout.cache_clear()
+        assert value(found, "cardigan_up", database="default") == 0
+        assert any(name == "python_info" for name, _labels in found)
+        assert "Database 'default' gives no metrics: no answer in 1.2 s" in caplog.text
 
     def test_without_its_tables(self, caplog: pytest.LogCaptureFixture) -> None:
         with connection.cursor() as cursor:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,11 +16,15 @@ from cardigan_reco import backlog, collection, conf, database, heartbeats, talli
 from cardigan_reco.backlog import Backlog
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.heartbeats import Worker
+from cardigan_reco.lookout import Lookout
 from cardigan_reco.models import Embedding, EncoderVersion
 from cardigan_reco.tallies import Total
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
+
+PATIENCE = 2
+"""How many statements may take as long as PostgreSQL lets them, until nobody waits any more."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +36,16 @@ class Collector:
     """
 
     def collect(self) -> Iterable[Metric]:
-        """Asks each database."""
+        """Asks each database, and waits for none of them for long."""
         families = _Families()
         for using in collection.databases():
+            patience_seconds = PATIENCE * conf.current().healthy.timeout_seconds + 1
             try:
-                with database.hurried(using, conf.current().healthy.timeout_seconds):
-                    found = _read(using)
-                families.add(using, found)
+                families.add(using, _lookout(using).ask(patience_seconds))
+            except TimeoutError:
+                _lose(families, using, f"no answer in {patience_seconds:g} s")
             except Error as error:
-                families.lose(using)
-                logger.error(
-                    "Database %r gives no metrics: %s", using, error, extra={"database": using}
-                )
+                _lose(families, using, str(error))
         return families
 
     def describe(self) -> Iterable[Metric]:
@@ -58,13 +61,24 @@ class _Found:
     versions: Mapping[type[Embedding], EncoderVersion | None]
 
 
+@cache
+def _lookout(using: str) -> Lookout[_Found]:
+    return Lookout(partial(_read, using), "cardigan-metrics")
+
+
 def _read(using: str) -> _Found:
-    return _Found(
-        backlog.of_all(using=using),
-        heartbeats.seen(using=using),
-        tallies.totals(using=using),
-        {embedding: _version(embedding, using) for embedding in collection.models()},
-    )
+    with database.hurried(using, conf.current().healthy.timeout_seconds):
+        return _Found(
+            backlog.of_all(using=using),
+            heartbeats.seen(using=using),
+            tallies.totals(using=using),
+            {embedding: _version(embedding, using) for embedding in collection.models()},
+        )
+
+
+def _lose(families: _Families, using: str, reason: str) -> None:
+    families.lose(using)
+    logger.error("Database %r gives no metrics: %s", using, reason, extra={"database": using})
 
 
 def _version(embedding: type[Embedding], using: str) -> EncoderVersion | None:
