@@ -14,6 +14,7 @@ from .fields import OPERATOR_CLASS
 MINIMUM = (0, 8, 4)
 """The first pgvector without the index corruptions of 0.8.2 to 0.8.3."""
 INSUFFICIENT_PRIVILEGE = "42501"
+LOCK_NOT_AVAILABLE = "55P03"
 Version = tuple[int, ...]
 
 
@@ -94,20 +95,34 @@ def index_state(table: str, name: str, using: str) -> IndexState:
 
 
 @contextmanager
-def hurried(using: str, seconds: float) -> Iterator[None]:
-    """Lets PostgreSQL cancel each statement of the block that takes longer.
+def hurried(using: str, seconds: float, lock_seconds: float | None = None) -> Iterator[None]:
+    """Lets PostgreSQL cancel each statement of the block that takes longer, or that waits for a
+    lock for longer than `lock_seconds`.
 
-    The block is a transaction; inside another one the old limit holds again after it.
+    The block is a transaction; inside another one the old limits hold again after it.
     """
+    wanted = {"statement_timeout": seconds}
+    if lock_seconds is not None:
+        wanted["lock_timeout"] = lock_seconds
     nested = connections[using].in_atomic_block
-    change = "SELECT set_config('statement_timeout', %s, true)"
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
-        (before,) = cursor.fetchone()
-        cursor.execute(change, [str(max(1, int(seconds * 1000)))])
+        before = {}
+        for name, limit in wanted.items():
+            cursor.execute("SELECT current_setting(%s)", [name])
+            (before[name],) = cursor.fetchone()
+            cursor.execute(_CHANGE, [name, str(max(1, int(limit * 1000)))])
         yield
         if nested:
-            cursor.execute(change, [before])
+            for name, value in before.items():
+                cursor.execute(_CHANGE, [name, value])
+
+
+_CHANGE = "SELECT set_config(%s, %s, true)"
+
+
+def is_lock_timeout(error: Exception) -> bool:
+    """Whether PostgreSQL has cancelled a statement since it waited for a lock."""
+    return getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE
 
 
 def analyze(table: str, using: str) -> None:

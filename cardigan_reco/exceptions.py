@@ -86,6 +86,10 @@ class IndexProblem(CardiganError):
     """An index can't be built, or not be measured."""
 
 
+class Locked(CardiganError):
+    """Another session has a table for itself, for longer than anybody should wait."""
+
+
 class CaptureError(CardiganError):
     """Triggers can't be installed or removed."""
 

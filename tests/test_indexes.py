@@ -30,7 +30,7 @@ from cardigan_reco.models import Embedding, EmbeddingField
 from cardigan_reco.querysets import EmbeddingQuerySet
 from tests import vectors
 from tests.aliases import alias
-from tests.processes import Process, wait_until
+from tests.processes import Process, black_hole, wait_until
 from tests.testapp.catalogue.models import Product
 from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
 from tests.vectors import INDEX, TABLE, execute, value
@@ -733,6 +733,76 @@ class TestReport:
         assert 0 < index["building"] <= 1
         assert found["hints"][0].startswith(f"{INDEX} is being built, ")
 
+    @pytest.mark.parametrize("has_index", [True, False])
+    def test_being_built_by_a_create_index_that_locks(self, table: None, has_index: bool) -> None:
+        index = {} if has_index else {"index": None}
+        vectors.fill(vectors.clustered(20), **index)
+        with locking_build() as pid:
+            found = indexes.health(ProductImageEmbedding, using="default")
+            assert found.locking_build is not None
+            assert found.locking_build.pid == pid
+            hint = (
+                f"Process {pid} of the server builds an index without CONCURRENTLY, 100% read; "
+                f"writes wait for it. Wait, too, or end it: SELECT pg_cancel_backend({pid});"
+            )
+            assert found.hints == [hint]
+            assert f"  to do     {hint}" in run("index_report", LABEL)[0].splitlines()
+            [one] = json.loads(run("index_report", LABEL, "--json")[0])
+            assert one["locking_build"] == {"pid": pid, "read": 1}
+            with pytest.raises(CommandError) as caught:
+                run("build_index", LABEL)
+        assert str(caught.value) == (
+            f"Process {pid} of the server builds an index of {LABEL}, without CONCURRENTLY. Wait "
+            "for it, or end it, and see by index_report what is missing then."
+        )
+        found = indexes.health(ProductImageEmbedding, using="default")
+        assert found.locking_build is None
+
+    @pytest.mark.parametrize("held", ["TABLE", "INDEX"])
+    def test_locked(self, table: None, held: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cardigan_reco.sessions.LOCK_SECONDS", 0.2)
+        params = {**connection.get_connection_params(), "application_name": "an ALTER"}
+        for command in ("index_report", "build_index"):
+            with psycopg.connect(**params) as other:
+                if held == "TABLE":
+                    other.execute(f"LOCK TABLE {TABLE}")
+                else:
+                    other.execute(f"REINDEX INDEX {INDEX}")
+                pid = other.info.backend_pid
+                with pytest.raises(CommandError) as caught:
+                    run(command, LABEL)
+                other.rollback()
+            text = str(caught.value)
+            assert text.startswith(
+                f"In database 'default' a table, or an index of it, is locked: {TABLE}. In the "
+                f"way: process {pid} (an ALTER, user "
+            )
+            assert text.endswith("Wait, or end it: SELECT pg_terminate_backend(PROCESS);")
+
+    def test_locked_by_somebody_of_whom_little_may_be_known(
+        self, table: None, reader: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("cardigan_reco.sessions.LOCK_SECONDS", 0.2)
+        params = {**connection.get_connection_params(), "application_name": "an ALTER"}
+        with psycopg.connect(**params) as other:
+            other.execute(f"LOCK TABLE {TABLE}")
+            (user,) = other.execute("SELECT current_user").fetchone() or ()
+            with pytest.raises(CommandError) as caught:
+                run("index_report", LABEL, database="reader")
+            pid = other.info.backend_pid
+        assert f"In the way: process {pid} (an ALTER, user {user}). Wait" in str(caught.value)
+
+    def test_of_a_database_that_swallows_all_that_it_gets(
+        self, transactional_db: None, django_db_blocker: DjangoDbBlocker
+    ) -> None:
+        with (
+            black_hole() as port,
+            django_db_blocker.unblock(),
+            alias("hole", HOST="127.0.0.1", PORT=port, OPTIONS={}),
+            pytest.raises(CommandError, match=r"Database 'hole' gives no answer in 0\.5 s\. See"),
+        ):
+            run("index_report", LABEL, "--timeout=0.5", database="hole")
+
     def test_json_of_all(self, table: None) -> None:
         found = json.loads(run("index_report", "--json")[0])
         assert [one["collection"] for one in found] == [LABEL, "testapp.PosterEmbedding"]
@@ -758,6 +828,35 @@ class TestReport:
             "--database scratch.",
         ):
             run("build_index", LABEL, database=scratch)
+
+
+@contextmanager
+def locking_build() -> Iterator[int]:
+    """Lets a CREATE INDEX without CONCURRENTLY stand still meanwhile; yields its process."""
+    execute(
+        "CREATE FUNCTION halt(bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql "
+        "AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN $1; END'"
+    )
+    params = connection.get_connection_params()
+    try:
+        with (
+            psycopg.connect(**params) as gate,
+            psycopg.connect(**params, autocommit=True) as other,
+        ):
+            gate.execute("SELECT pg_advisory_xact_lock(4711)")
+            pid = other.info.backend_pid
+            statement = f"CREATE INDEX halting ON {TABLE} (halt(source_id))"
+            thread = threading.Thread(target=other.execute, args=[statement])
+            thread.start()
+            sql = "SELECT pg_blocking_pids(%s) <> '{}'"
+            wait_until(lambda: value(sql, [pid]), "it stands still")
+            try:
+                yield pid
+            finally:
+                gate.rollback()
+                thread.join()
+    finally:
+        execute("DROP FUNCTION halt CASCADE")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.apps import apps
 from django.conf import settings as django_settings
@@ -25,6 +27,8 @@ from pytest_django import Settings
 
 from cardigan_reco import __version__, broker, doorbell, queue, status
 from cardigan_reco.database import IndexState
+from cardigan_reco.indexes import LockingBuild
+from cardigan_reco.management.commands import cardigan_status
 from cardigan_reco.models import (
     EncoderVersion,
     EncodingRequest,
@@ -77,6 +81,13 @@ def in_json(*arguments: str) -> tuple[int, dict[str, Any]]:
 
 def problems(found: Status) -> list[tuple[str, str]]:
     return [(problem.level.name, problem.text) for problem in found.problems]
+
+
+def blocked(pid: int) -> bool:
+    """Whether a process of the server waits for another one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_blocking_pids(%s) <> '{}'", [pid])
+        return bool(cursor.fetchone()[0])
 
 
 def make_overdue(seconds: float) -> None:
@@ -158,6 +169,47 @@ class TestText:
         assert code == 2
         assert found["level"] == "critical"
         assert found["problems"] == [{"level": "critical", "text": text}]
+
+    def test_a_table_that_somebody_has_for_himself(
+        self, worker: WorkerHeartbeat, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("cardigan_reco.sessions.LOCK_SECONDS", 0.2)
+        params = {**connection.get_connection_params(), "application_name": "an ALTER"}
+        for table in (
+            ProductImageEmbedding._meta.db_table,
+            EncodingRequest._meta.db_table,
+            EncodingTally._meta.db_table,
+        ):
+            with psycopg.connect(**params) as other:
+                pid = other.info.backend_pid
+                other.execute(f"LOCK TABLE {table}")
+                code, (line,) = run()
+                other.rollback()
+            assert code == 2
+            assert line.startswith("CRITICAL: In database 'default' a table, or an index of it, is")
+            assert table in line
+            assert f"In the way: process {pid} (an ALTER, user " in line
+            assert ", idle in transaction, its transaction began 00:00:0" in line
+            assert line.endswith("Wait, or end it: SELECT pg_terminate_backend(PROCESS);")
+
+    def test_whom_somebody_waits_for_who_wants_a_table_for_himself(
+        self, worker: WorkerHeartbeat, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("cardigan_reco.sessions.LOCK_SECONDS", 0.2)
+        table = EncodingRequest._meta.db_table
+        params = connection.get_connection_params()
+        with psycopg.connect(**params) as reader, psycopg.connect(**params) as alters:
+            pids = [one.info.backend_pid for one in (reader, alters)]
+            reader.execute(f"LOCK TABLE {table} IN ACCESS SHARE MODE")
+            thread = threading.Thread(target=alters.execute, args=[f"LOCK TABLE {table}"])
+            thread.start()
+            wait_until(lambda: blocked(pids[1]), "it waits")
+            _code, (line,) = run()
+            reader.rollback()
+            thread.join()
+            alters.rollback()
+        for pid in pids:
+            assert f"process {pid} (" in line
 
     def test_settings_that_cant_be_used(self, settings: Settings) -> None:
         settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "HEALTH": {"WORKERS": -1}}
@@ -320,6 +372,22 @@ class TestProblems:
         assert level == "WARNING"
         assert text.startswith(f"{LABEL}: its index is invalid, searches read all rows. ")
         assert "build_index" in text
+
+    def test_an_index_is_built_that_locks(self, worker: WorkerHeartbeat) -> None:
+        whole = status.of(DB)
+        (_images, posters) = whole.collections
+        building = replace(posters.index, locking_build=LockingBuild(pid=7, read=0.25))
+        one = replace(posters, index=building)
+        problems = status.problems.found([one], whole.workers, None, status.Limits.default(), DB)
+        assert [(problem.level.name, problem.text) for problem in problems] == [
+            (
+                "WARNING",
+                f"{POSTERS}: Process 7 of the server builds an index without CONCURRENTLY, 25% "
+                "read; writes wait for it. Wait, too, or end it: SELECT pg_cancel_backend(7);",
+            )
+        ]
+        lines = list(cardigan_status._collection(one))
+        assert lines[-1] == "  index       one is being built by process 7, 25% read; writes wait"
 
     def test_each_hint_about_the_index_is_a_sentence(self, worker: WorkerHeartbeat) -> None:
         whole = status.of(DB)
@@ -511,6 +579,26 @@ def test_a_database_that_is_not_there(command: Any) -> None:
     code, output = command(DATABASES=away)
     assert code == 2
     assert output.startswith("CRITICAL: Database 'default' can't be read. See that it runs")
+    assert "Traceback" not in output
+
+
+def test_a_database_that_swallows_all_that_it_gets(command: Any) -> None:
+    with black_hole() as port:
+        hole = {"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": port}
+        away = {"default": {**hole, "NAME": "shop"}}
+        code, output = command("--timeout=1", DATABASES=away)
+    assert code == 2
+    assert output == (
+        "CRITICAL: Database 'default' gives no answer in 1 s. See that its host is there, and that "
+        "nothing on the way swallows what is sent.\n"
+    )
+
+
+@pytest.mark.parametrize("wrong", ["--warn-dead=many", "--nothing", "--database=nowhere", "x"])
+def test_called_wrongly_is_neither_a_warning_nor_critical(command: Any, wrong: str) -> None:
+    code, output = command(wrong)
+    assert code == 3
+    assert "error: " in output
     assert "Traceback" not in output
 
 

@@ -4,7 +4,7 @@ from cardigan_reco.database import IndexState
 
 from .building import Built, build, rebuild
 from .choice import chosen
-from .health import Health, Index, declared, health
+from .health import Health, Index, LockingBuild, declared, health
 from .session import Listener, Progress
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Index",
     "IndexState",
     "Listener",
+    "LockingBuild",
     "Progress",
     "build",
     "chosen",

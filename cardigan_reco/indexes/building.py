@@ -54,7 +54,8 @@ def build(
     max_parallel_maintenance_workers, by default the server's.
 
     Raises IndexProblem in a transaction, without the table, the right to or the room for it, when
-    another build runs, and when the server breaks it off. Whatever ends it early, the half-built
+    another build runs, and when the server breaks it off; Locked when somebody has the table for
+    himself. Whatever ends it early, the half-built
     index is dropped, or by the next build if that can't be done.
     """
     with _work(embedding, index, using, memory_bytes, workers, listener) as work:
@@ -183,7 +184,14 @@ class _Work:
 
     def _clean(self) -> tuple[str, ...]:
         """Drops what broken-off builds have left; returns its names."""
-        there = self._health().indexes
+        seen = self._health()
+        if (locking := seen.locking_build) is not None:
+            raise IndexProblem(
+                f"Process {locking.pid} of the server builds an index of "
+                f"{self.embedding._meta.label}, without CONCURRENTLY. Wait for it, or end it, and "
+                "see by index_report what is missing then."
+            )
+        there = seen.indexes
         if building := [found.name for found in there if found.building is not None]:
             raise IndexProblem(
                 f"Index {building[0]} of {self.embedding._meta.label} is being built by somebody "

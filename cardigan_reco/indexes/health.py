@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import connections
 
-from cardigan_reco import database
+from cardigan_reco import database, sessions
 from cardigan_reco.database import IndexState
 from cardigan_reco.fields import OPERATOR_CLASS, EmbeddingIndex
 from cardigan_reco.models import Embedding
@@ -25,6 +25,8 @@ CHANGED_SHARE = 0.2
 """Of the rows since ANALYZE; a search chooses its plan by the planner's estimates."""
 BLOAT = 2.5
 """Times the space that an index of the rows needs; large vectors fill pages by 1.9 at worst."""
+LOOKING_SECONDS = 30.0
+"""How long each statement may take that looks at a table; they are short ones."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,16 @@ class Index:
 
 
 @dataclass(frozen=True)
+class LockingBuild:
+    """A CREATE INDEX without CONCURRENTLY, of whatever kind, which nobody may write beside."""
+
+    pid: int
+    """The server's process."""
+    read: float
+    """Share of the table that it has read."""
+
+
+@dataclass(frozen=True)
 class Health:
     """One embedding table in one database. Rows are PostgreSQL's own counts, which lag a little."""
 
@@ -71,6 +83,8 @@ class Health:
     last_analyze: datetime | None
     state: IndexState
     """VALID where an index serves the searches, else of the index that should."""
+    locking_build: LockingBuild | None = None
+    """One that is seen now. Its index is in no catalogue until it ends."""
 
     @property
     def dead_share(self) -> float:
@@ -104,9 +118,15 @@ class Health:
             yield f"The table isn't there: manage.py migrate --database {self.database}"
             return
         build = f"manage.py build_index {self.collection} --database {self.database}"
+        if (locking := self.locking_build) is not None:
+            yield (
+                f"Process {locking.pid} of the server builds an index without CONCURRENTLY, "
+                f"{locking.read:.0%} read; writes wait for it. Wait, too, or end it: "
+                f"SELECT pg_cancel_backend({locking.pid});"
+            )
         if self.building is not None:
             yield f"{self.building.name} is being built, {self.building.building:.0%} read: wait."
-        elif self.serving is None:
+        elif self.serving is None and locking is None:
             yield f"No search has an index: {build}"
         for index in self.indexes:
             if index.is_leftover:
@@ -128,7 +148,7 @@ class Health:
 
     def _renewal(self, build: str) -> str:
         """Returns why the index should be built anew, with ANALYZE after that, or ""."""
-        if self.serving is None or self.building is not None:
+        if self.serving is None or self.building is not None or self.locking_build is not None:
             return ""
         if self.dead_rows >= MANY_ROWS and self.dead_share > DEAD_SHARE:
             return f"{self.dead_share:.0%} of the rows are dead: {build} --rebuild"
@@ -163,6 +183,7 @@ class Health:
                 }
                 for index in self.indexes
             ],
+            "locking_build": self.locking_build and asdict(self.locking_build),
             "hints": self.hints,
         }
 
@@ -173,7 +194,16 @@ def declared(embedding: type[Embedding]) -> list[EmbeddingIndex]:
 
 
 def health(embedding: type[Embedding], *, using: str) -> Health:
-    """Returns how the table and its indexes are, from PostgreSQL's catalogues and statistics."""
+    """Returns how the table and its indexes are, from PostgreSQL's catalogues and statistics.
+
+    Raises Locked when somebody else has the table, or an index of it, for himself.
+    """
+    table = embedding._meta.db_table
+    with sessions.looking([table], using=using, seconds=LOOKING_SECONDS):
+        return _health(embedding, using)
+
+
+def _health(embedding: type[Embedding], using: str) -> Health:
     names = [index.name for index in declared(embedding)]
     with connections[using].cursor() as cursor:
         table = connections[using].ops.quote_name(embedding._meta.db_table)
@@ -182,6 +212,8 @@ def health(embedding: type[Embedding], *, using: str) -> Health:
         rows, dead, changed, size, vacuumed, analyzed = row or (0, 0, 0, 0, None, None)
         cursor.execute(_INDEXES, [OPERATOR_CLASS, table, names])
         indexes = tuple(_index(found, names, rows) for found in cursor.fetchall())
+        cursor.execute(_LOCKING_BUILD, [table])
+        locking = cursor.fetchone()
     installed = database.extension(using).installed
     return Health(
         collection=embedding._meta.label,
@@ -196,6 +228,7 @@ def health(embedding: type[Embedding], *, using: str) -> Health:
         last_vacuum=vacuumed,
         last_analyze=analyzed,
         state=_state(indexes) if row else IndexState.NO_TABLE,
+        locking_build=LockingBuild(*locking) if locking else None,
     )
 
 
@@ -232,6 +265,13 @@ _INDEXES = """
     WHERE index.indrelid = to_regclass(%s)
         AND (access.amname = 'hnsw' OR named.relname = ANY(%s))
     ORDER BY named.relname
+"""
+_LOCKING_BUILD = """
+    SELECT pid, coalesce(blocks_done::float / nullif(blocks_total, 0), 0)
+    FROM pg_stat_progress_create_index
+    WHERE relid = to_regclass(%s) AND command = 'CREATE INDEX'
+        AND datname = current_database()
+    LIMIT 1
 """
 
 

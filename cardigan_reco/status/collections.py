@@ -10,14 +10,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 from django.db.models import Count
 
-from cardigan_reco import backlog, database, indexes, tallies
+from cardigan_reco import backlog, database, indexes, sessions, tallies
 from cardigan_reco.backlog import Backlog, LastError
 from cardigan_reco.database import IndexState
 from cardigan_reco.exceptions import CardiganError
-from cardigan_reco.models import Embedding, EncoderVersion
+from cardigan_reco.models import Embedding, EncoderVersion, EncodingRequest, EncodingTally
 
 COUNTING_SECONDS = 30.0
-"""How long the vectors may take to be counted; that is the one thing here that grows with them."""
+"""How long the vectors of all collections may take to be counted, and the queue to be read: they
+are what grows."""
 
 
 @dataclass(frozen=True)
@@ -72,41 +73,52 @@ class CollectionStatus:
         }
 
 
-def look(embedding: type[Embedding], found: Backlog, using: str) -> CollectionStatus:
-    """Returns how the collection goes, without loading a network."""
+def look(
+    embedding: type[Embedding], found: Backlog, using: str, counting_seconds: float
+) -> CollectionStatus:
+    """Returns how the collection goes, without loading a network.
+
+    `counting_seconds`: how long its vectors may take to be counted. Raises Locked.
+    """
     label = embedding._meta.label_lower
     index = indexes.health(embedding, using=using)
+    ours = [model._meta.db_table for model in (EncoderVersion, EncodingTally, EncodingRequest)]
+    with sessions.looking(ours, using=using, seconds=COUNTING_SECONDS):
+        version, problem = _version(embedding, using)
+        per_second = [tallies.per_second(label, minutes, using=using) for minutes in (1, 5)]
+        last_error = backlog.last_error(embedding, using=using)
+    rows: dict[str, int] | None = {}
+    if index.state is not IndexState.NO_TABLE:
+        rows = _rows(embedding, using, counting_seconds)
     return CollectionStatus(
         collection=embedding._meta.label,
-        encoder=_encoder(embedding, index.state is not IndexState.NO_TABLE, using),
+        encoder=EncoderState(
+            embedding.encoder, version.fingerprint if version else None, problem, rows
+        ),
         backlog=found,
-        per_second_1=tallies.per_second(label, 1, using=using),
-        per_second_5=tallies.per_second(label, 5, using=using),
-        last_error=backlog.last_error(embedding, using=using),
+        per_second_1=per_second[0],
+        per_second_5=per_second[1],
+        last_error=last_error,
         index=index,
     )
 
 
-def _encoder(embedding: type[Embedding], has_table: bool, using: str) -> EncoderState:
-    problem = ""
-    version = None
+def _version(embedding: type[Embedding], using: str) -> tuple[EncoderVersion | None, str]:
+    """Returns the version in use, and why it can't be known."""
     try:
-        version = EncoderVersion.objects.using(using).newest(embedding.encoder)
+        return EncoderVersion.objects.using(using).newest(embedding.encoder), ""
     except (CardiganError, ImproperlyConfigured) as error:
-        problem = str(error)
-    fingerprint = version.fingerprint if version else None
-    rows = _rows(embedding, using) if has_table else {}
-    return EncoderState(embedding.encoder, fingerprint, problem, rows)
+        return None, str(error)
 
 
-def _rows(embedding: type[Embedding], using: str) -> dict[str, int] | None:
+def _rows(embedding: type[Embedding], using: str, seconds: float) -> dict[str, int] | None:
     counted = (
         embedding._base_manager.using(using).values_list("encoder_version").annotate(Count("pk"))
     )
     try:
-        with database.hurried(using, COUNTING_SECONDS):
+        with database.hurried(using, seconds, min(seconds, sessions.LOCK_SECONDS)):
             rows = dict(counted)
+            versions = EncoderVersion.objects.using(using).in_bulk(list(rows))
     except OperationalError:
         return None
-    versions = EncoderVersion.objects.using(using).in_bulk(list(rows))
     return {versions[pk].fingerprint: count for pk, count in rows.items() if pk in versions}

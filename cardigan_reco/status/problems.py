@@ -110,6 +110,9 @@ def _of_collection(one: CollectionStatus, using: str, limits: Limits) -> Iterato
 
 
 def _of_index(one: CollectionStatus) -> Iterator[Problem]:
+    if one.index.locking_build is not None:
+        yield Problem(Level.WARNING, f"{one.collection}: {one.index.hints[0]}")
+        return
     if one.index.building is not None or one.index.state is IndexState.VALID:
         return
     state = one.index.state.name.lower().replace("_", " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -9,10 +10,20 @@ from typing import Any
 
 from django.utils import timezone
 
-from cardigan_reco import __version__, backlog, broker, collection, conf, doorbell, heartbeats
+from cardigan_reco import (
+    __version__,
+    backlog,
+    broker,
+    collection,
+    conf,
+    doorbell,
+    heartbeats,
+    sessions,
+)
 from cardigan_reco.backlog import Backlog
 from cardigan_reco.broker import Broker
 from cardigan_reco.heartbeats import Worker
+from cardigan_reco.models import EncodingRequest, WorkerHeartbeat
 
 from . import collections, problems
 from .collections import CollectionStatus
@@ -63,14 +74,26 @@ class Status:
 
 
 def of(using: str, limits: Limits | None = None) -> Status:
-    """Returns how the database `using` is, without loading a network."""
+    """Returns how the database `using` is, without loading a network.
+
+    Raises Locked when another session has a table for itself.
+    """
     limits = limits or Limits.default()
-    backlogs = backlog.of_all(using=using)
+    counting = collections.COUNTING_SECONDS
+    ours = [model._meta.db_table for model in (EncodingRequest, WorkerHeartbeat)]
+    with sessions.looking(ours, using=using, seconds=counting):
+        backlogs = backlog.of_all(using=using)
+        workers = heartbeats.seen(using=using)
+    deadline = time.monotonic() + counting
     found = [
-        collections.look(embedding, backlogs.get(embedding._meta.label_lower, Backlog()), using)
+        collections.look(
+            embedding,
+            backlogs.get(embedding._meta.label_lower, Backlog()),
+            using,
+            deadline - time.monotonic(),
+        )
         for embedding in collection.models_in(using)
     ]
-    workers = heartbeats.seen(using=using)
     answer = None
     if doorbell.celery_is_installed():
         answer = broker.look(conf.current().healthy.timeout_seconds)

@@ -7,25 +7,37 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from cardigan_reco import __version__, status
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.heartbeats import Worker
+from cardigan_reco.lookout import Lookout
+from cardigan_reco.management import arguments
 from cardigan_reco.status import CollectionStatus, Level, Limits, Problem, Status
+
+UNKNOWN = 3
+"""The exit code with which monitoring systems say that nothing is known."""
 
 
 class Command(BaseCommand):
     help = (
         "Says what waits, since when, how fast it is encoded, what failed, which workers are "
-        "there, and how the indexes are. It ends with 0 if all is well, 1 for a warning, and 2 if "
-        "something is critical."
+        "there, and how the indexes are. It ends with 0 if all is well, 1 for a warning, 2 if "
+        "something is critical, and 3 if it is called wrongly."
     )
     requires_system_checks = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        # argparse ends with 2, which would say that something is critical.
+        parser.exit = _exit  # type: ignore[method-assign]
+        return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print it as JSON.")
@@ -54,11 +66,25 @@ class Command(BaseCommand):
             metavar="N",
             help="How many should be there: CARDIGAN_RECO['HEALTH']['WORKERS'].",
         )
+        parser.add_argument(
+            "--timeout",
+            type=arguments.seconds,
+            default=50.0,
+            metavar="SECONDS",
+            help="How long the database may take in all: 50. Monitoring systems often wait for 60.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         using = options["database"]
         try:
-            found = status.of(using, _limits(options))
+            look = partial(status.of, using, _limits(options))
+            found = Lookout(look, "cardigan-status").ask(options["timeout"])
+        except TimeoutError:
+            text = (
+                f"Database {using!r} gives no answer in {options['timeout']:g} s. See that its "
+                "host is there, and that nothing on the way swallows what is sent."
+            )
+            level = self._unknown(using, text, options["json"])
         except Error as error:
             text = f"Database {using!r} can't be read. See that it runs and is migrated: {error}"
             level = self._unknown(using, text, options["json"])
@@ -87,6 +113,12 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"CRITICAL: {text}")
         return Level.CRITICAL
+
+
+def _exit(status: int = 0, message: str | None = None) -> NoReturn:
+    if message:
+        sys.stderr.write(message)
+    sys.exit(UNKNOWN if status else 0)
 
 
 def _limits(options: dict[str, Any]) -> Limits:
@@ -159,6 +191,8 @@ def _encoder(one: CollectionStatus) -> str:
 
 
 def _index(one: CollectionStatus) -> str:
+    if (locking := one.index.locking_build) is not None:
+        return f"one is being built by process {locking.pid}, {locking.read:.0%} read; writes wait"
     if (building := one.index.building) is not None:
         return f"{building.name} is being built, {building.building or 0:.0%} read"
     return one.index.state.name.lower().replace("_", " ")

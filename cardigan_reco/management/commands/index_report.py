@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -13,7 +14,10 @@ from django.utils.timesince import timesince
 
 from cardigan_reco import collection as collections
 from cardigan_reco import indexes
+from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.indexes import Health, Index
+from cardigan_reco.lookout import Lookout
+from cardigan_reco.management import arguments
 
 
 class Command(BaseCommand):
@@ -29,20 +33,39 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", help="Prints JSON.")
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+        parser.add_argument(
+            "--timeout",
+            type=arguments.seconds,
+            default=50.0,
+            metavar="SECONDS",
+            help="How long the database may take in all: 50.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         name, using = options["collection"], options["database"]
+        look = partial(_look, name, using)
         try:
-            models = [collections.named(name)] if name else collections.models_in(using)
-            found = [indexes.health(model, using=using) for model in models]
+            found = Lookout(look, "cardigan-index-report").ask(options["timeout"])
         except LookupError as error:
             raise CommandError(error.args[0]) from error
+        except CardiganError as error:
+            raise CommandError(str(error)) from error
+        except TimeoutError:
+            raise CommandError(
+                f"Database {using!r} gives no answer in {options['timeout']:g} s. See that its "
+                "host is there, and that nothing on the way swallows what is sent."
+            ) from None
         except DatabaseError as error:
             raise CommandError(f"Database {using!r}: {error}") from error
         if options["json"]:
             self.stdout.write(json.dumps([one.as_dict() for one in found], indent=1))
             return
         self.stdout.write("\n\n".join(_text(one) for one in found))
+
+
+def _look(name: str | None, using: str) -> list[Health]:
+    models = [collections.named(name)] if name else collections.models_in(using)
+    return [indexes.health(model, using=using) for model in models]
 
 
 def _text(health: Health) -> str:
