@@ -74,6 +74,8 @@ def serving(purpose: str) -> type[Embedding]:
 def named(name: str) -> type[Embedding]:
     """Returns the embedding model of a label, "app.Model", or else of a purpose.
 
-    Raises LookupError.
+    Raises LookupError, and TypeError for the model itself.
     """
+    if not isinstance(name, str):
+        raise TypeError(f'collection must be a purpose or a label, "app.Model", got {name!r}.')
     return labelled(name) if "." in name else serving(name)

@@ -27,8 +27,9 @@ def similar_to(
     pictures aren't encoded yet gets an empty list. `collection` is a purpose, or the label of an
     embedding model that serves none yet, such as "shop.ProductImageEmbeddingV2".
 
-    Raises LookupError for an unknown collection, TypeError for an item of another model, and
-    ValueError for a limit outside 1 to 100, a min_similarity outside 0 to 1 or a sliced `within`.
+    Raises LookupError for an unknown collection, TypeError for an item of another model or a
+    `within` that is no queryset of such, and ValueError for a limit outside 1 to 100, a
+    min_similarity outside 0 to 1 or a `within` that is sliced or a union.
     """
     embedding = collections.named(collection)
     model = embedding.item_model()
@@ -65,8 +66,11 @@ def similar_to_picture(
 
     A row that the database of `within` doesn't have, or not yet, gets an empty list.
     """
+    if not isinstance(picture, Embedding):
+        raise TypeError(f"picture must be a row of an embedding model, got {picture!r}.")
     embedding = type(picture)
     within = embedding.candidates() if within is None else within
+    search.check_within(embedding, within)
     rows = embedding._base_manager.using(within.db).filter(pk=picture.pk)
     own_items = list(rows.values_list(embedding.item_path(), flat=True))
     own = neighbours.of_source(embedding, picture.pk, within.db)

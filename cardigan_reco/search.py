@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Manager, QuerySet
 
 from . import collection as collections
 from . import conf, fetching, metrics, neighbours, photos, shelves
@@ -40,9 +40,13 @@ def by_image(
     `within` and the answers are as in `recommendations.similar_to()`.
 
     Raises ImageError for a picture that can't be used, Busy when too many are being encoded or no
-    worker answers, LookupError for an unknown collection, and ValueError for a crop without an area
-    and for numbers out of range.
+    worker answers, LookupError for an unknown collection, TypeError for what is no file, and
+    ValueError for a crop without an area and for numbers out of range.
     """
+    if not (isinstance(picture, bytes) or hasattr(picture, "read")):
+        raise TypeError(
+            f"picture must be an open file, or its bytes, got a {type(picture).__name__}."
+        )
     embedding = collections.serving(collection)
     within = embedding.candidates() if within is None else within
     _check(embedding, within, limit, offset, min_similarity)
@@ -230,16 +234,31 @@ def _hydrate(
     return answers
 
 
-def _check(
-    embedding: type[Embedding], within: QuerySet[Any], limit: int, offset: int, floor: float
-) -> None:
+def check_within(embedding: type[Embedding], within: object) -> None:
+    """Raises TypeError or ValueError for what can't say which items may be found."""
     model = embedding.item_model()
+    if not isinstance(within, QuerySet):
+        remedy = "; its all() is one" if isinstance(within, Manager) else ""
+        raise TypeError(
+            f"within must be a queryset of {model._meta.label}, "
+            f"got a {type(within).__name__}{remedy}."
+        )
     if not issubclass(within.model, model):
         raise TypeError(
             f"within must be a queryset of {model._meta.label}, got {within.model._meta.label}."
         )
+    if within._fields is not None:
+        raise TypeError("within must be a queryset of objects, not of their values().")
+    if within.query.combinator:
+        raise ValueError(f"within must not be a {within.query.combinator}; combine with Q objects.")
     if within.query.is_sliced:
         raise ValueError("within must not be sliced; give the number of items as limit.")
+
+
+def _check(
+    embedding: type[Embedding], within: QuerySet[Any], limit: int, offset: int, floor: float
+) -> None:
+    check_within(embedding, within)
     if not (isinstance(limit, int) and 1 <= limit <= MAX_LIMIT):
         raise ValueError(f"limit must be a whole number from 1 to {MAX_LIMIT}, got {limit!r}.")
     if not (isinstance(offset, int) and 0 <= offset <= MAX_LIMIT - limit):
@@ -247,5 +266,9 @@ def _check(
             f"offset must be a whole number from 0 to {MAX_LIMIT - limit} with a limit of {limit}, "
             f"got {offset!r}."
         )
-    if not 0 <= floor <= 1:
+    try:
+        possible = 0 <= floor <= 1
+    except TypeError:
+        possible = False  # A template's "0.5" is text.
+    if not possible:
         raise ValueError(f"min_similarity must be from 0 to 1, got {floor!r}.")

@@ -206,9 +206,19 @@ def test_no_vector_is_fetched(version: EncoderVersion) -> None:
         ({"limit": "8"}, ValueError, "from 1 to 100, got '8'."),
         ({"min_similarity": float("nan")}, ValueError, "from 0 to 1, got nan."),
         ({"min_similarity": 2}, ValueError, "from 0 to 1, got 2."),
+        ({"min_similarity": "0.5"}, ValueError, "from 0 to 1, got '0.5'."),
         ({"collection": "simlar"}, LookupError, "'simlar' is not defined .* are: similar, posters"),
+        ({"collection": Poster}, TypeError, "collection must be a purpose or a label, .* got <cl"),
         ({"within": Poster.objects.all()}, TypeError, "queryset of catalogue.Product, got testapp"),
         ({"within": Product.objects.all()[:3]}, ValueError, "within must not be sliced"),
+        ({"within": Product.objects}, TypeError, "catalogue.Product, got a Manager; its all()"),
+        ({"within": ""}, TypeError, "within must be a queryset of catalogue.Product, got a str."),
+        ({"within": Product.objects.values("pk")}, TypeError, "objects, not of their values()"),
+        (
+            {"within": Product.objects.all().union(Product.objects.all())},
+            ValueError,
+            "within must not be a union; combine with Q objects.",
+        ),
     ],
 )
 def test_bad_arguments_are_named(
@@ -217,6 +227,14 @@ def test_bad_arguments_are_named(
     query = product_at("query", [0], version)
     with pytest.raises(error, match=message):
         similar_to(query, **options)  # type: ignore[arg-type]
+
+
+def test_a_picture_is_a_row_of_vectors_and_its_answers_are_of_a_queryset() -> None:
+    with pytest.raises(TypeError, match="must be a row of an embedding model, got <Poster: A>"):
+        recommendations.similar_to_picture(Poster(title="A"))  # type: ignore[arg-type]
+    row = ProductImageEmbedding(pk=1)
+    with pytest.raises(TypeError, match=r"queryset of catalogue.Product, got a list."):
+        recommendations.similar_to_picture(row, within=[])  # type: ignore[arg-type]
 
 
 def test_an_item_of_another_model_is_refused() -> None:

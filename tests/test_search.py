@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,13 @@ def test_what_is_no_picture_is_refused(picture: bytes, error: type[ImageError]) 
 def test_numbers_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         search.by_image(jpeg(RED), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("picture", ["photo.jpg", Path("photo.jpg"), Image.new("RGB", (9, 9))])
+def test_a_picture_is_an_open_file_or_its_bytes(picture: object) -> None:
+    what = f"an open file, or its bytes, got a {type(picture).__name__}."
+    with pytest.raises(TypeError, match=what):
+        search.by_image(picture)  # type: ignore[arg-type]
 
 
 def test_a_crop_of_a_few_pixels_is_refused(shop: dict[str, Product]) -> None:
