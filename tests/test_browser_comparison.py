@@ -106,7 +106,8 @@ def test_votes_by_keys(
         page.keyboard.press("1")
         page.reload()
         page.keyboard.press("1")
-        page.wait_for_timeout(200)
+        page.get_by_label("Turn these keys off").uncheck()
+        press_and_wait(page, "n")
         assert len(choices()) == 6
     assert complaints == []
 
@@ -140,12 +141,15 @@ def test_without_the_script(
     with opened(browser, live_server, admin_client, path=PAGE, java_script_enabled=False) as page:
         expect(page.get_by_text("Turn these keys off")).to_be_hidden()
         first = shown(page)
-        page.get_by_role("button", name="New is better").click()
+        with page.expect_navigation():
+            page.get_by_role("button", name="New is better").click()
         assert shown(page) != first
-        page.get_by_role("link", name="Next item").click()
+        with page.expect_navigation():
+            page.get_by_role("link", name="Next item").click()
         page.get_by_text("What is compared").click()
         page.locator("select[name=show]").select_option("all")
-        page.get_by_role("button", name="Compare").click()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Compare").click()
         assert shown(page) == first
         expect(page.get_by_role("button", name="New is better")).to_have_attribute(
             "aria-pressed", "true"

@@ -405,18 +405,19 @@ class TestComparison:
     ) -> None:
         add_groups(1)
         with opened(browser, live_server, admin_client, reduced_motion="reduce") as page:
+            page.clock.install()
             page.get_by_role("button", name="Compare the pictures").press("Enter")
             dialog = page.get_by_role("dialog", name="Compare the pictures")
             over, caption = (
                 dialog.locator(f"[data-cardigan-{name}]") for name in ("over", "caption")
             )
             expect(caption).to_have_text("1: Blue mug no. 0")
-            page.wait_for_timeout(1500)
+            page.clock.run_for(1500)
             expect(caption).to_have_text("1: Blue mug no. 0")
             page.keyboard.press("Space")
             expect(caption).to_have_text("2: Mug in blue no. 0")
             expect(over).to_have_css("visibility", "visible")
-            page.wait_for_timeout(800)
+            page.clock.run_for(1500)
             expect(caption).to_have_text("2: Mug in blue no. 0")
 
 
@@ -507,6 +508,7 @@ def test_without_the_script(
         assert states(groups) == ["confirmed", "open"]
         assert DuplicatePair.objects.get(group=one).note == "Seen"
         page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_text("Undone: 1 pair is open again.")).to_be_visible()
         assert states(groups) == ["open", "open"]
         button = card(page, two).get_by_role("button", name="Let this one stay").last
         button.click()
@@ -600,7 +602,7 @@ def test_the_report_is_open_to_all(
         page.locator("[name=_selected_action]").first.check()
         page.get_by_label("With the selected").select_option("reopen_selected")
         page.get_by_role("button", name="Go").click()
-        page.wait_for_load_state()
+        expect(page.get_by_role("button", name="Yes, reopen")).to_be_visible()
         look("bulk")
         go(f"{REPORT}?kind=exact")
         go(f"{REPORT}{many.pk}/change/")
