@@ -26,8 +26,10 @@ from cardigan_reco import indexes, neighbours
 from cardigan_reco.exceptions import IndexProblem
 from cardigan_reco.fields import EmbeddingIndex
 from cardigan_reco.indexes import IndexState, Listener, Progress
+from cardigan_reco.management.commands.build_index import Bar
 from cardigan_reco.models import Embedding, EmbeddingField
 from cardigan_reco.querysets import EmbeddingQuerySet
+from cardigan_reco.sessions import DESCRIBED
 from tests import vectors
 from tests.aliases import alias
 from tests.processes import Process, black_hole, wait_until
@@ -249,8 +251,65 @@ class TestBuild:
         with psycopg.connect(**connection.get_connection_params()) as other:
             other.execute(f"LOCK TABLE {TABLE} IN ROW EXCLUSIVE MODE")
             build(listener=Waiting())
-            assert seen[0] == f"process {other.info.backend_pid} (idle in transaction)"
+            assert seen[0].startswith(f"process {other.info.backend_pid} (")
+            assert ", idle in transaction, its transaction began 00:00:0" in seen[0]
         assert state() is IndexState.VALID
+
+    @pytest.mark.parametrize("mode", ["SHARE UPDATE EXCLUSIVE", "ROW EXCLUSIVE"])
+    def test_says_for_whom_it_waits_where_postgresql_tells_no_progress(
+        self, table: None, mode: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before it may begin; and to drop what a broken-off build has left."""
+        monkeypatch.setattr("cardigan_reco.indexes.session.NOTE_SECONDS", 0.3)
+        execute(f"DROP INDEX {INDEX}")
+        if mode == "ROW EXCLUSIVE":
+            break_off(CREATE)
+        notes: list[str] = []
+        phases: list[tuple[str, tuple[int, ...]]] = []
+
+        class Waiting(Listener):
+            def progress(self, progress: Progress) -> None:
+                phases.append((progress.phase, progress.blockers))
+
+            def note(self, text: str) -> None:
+                notes.append(text)
+                other.rollback()
+
+        params = {**connection.get_connection_params(), "application_name": "nightly"}
+        with psycopg.connect(**params) as other:
+            pid = other.info.backend_pid
+            other.execute(f"LOCK TABLE {TABLE} IN {mode} MODE")
+            build(listener=Waiting())
+        assert phases[0] == ("", (pid,))
+        assert notes[0].startswith(f"Waits for process {pid} (nightly, user ")
+        assert notes[0].endswith(f"). To end that: SELECT pg_terminate_backend({pid});")
+        assert state() is IndexState.VALID
+
+    def test_the_bar_says_for_whom_it_waits(
+        self, table: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        execute(f"DROP INDEX {INDEX}")
+        with psycopg.connect(**connection.get_connection_params()) as other:
+            other.execute(f"LOCK TABLE {TABLE} IN SHARE UPDATE EXCLUSIVE MODE")
+            note = Bar.note
+
+            def end(bar: Bar, text: str) -> None:
+                note(bar, text)
+                other.rollback()
+
+            monkeypatch.setattr("cardigan_reco.indexes.session.NOTE_SECONDS", 0.3)
+            monkeypatch.setattr(Bar, "note", end)
+            _output, errors = run("build_index", LABEL)
+            pid = other.info.backend_pid
+        assert f" waits for process {pid} to end" in errors
+        assert f"Waits for process {pid} (" in errors
+
+    def test_a_prepared_transaction_is_named_as_such(self, db: None) -> None:
+        sql = (
+            f"SELECT {DESCRIBED} FROM (VALUES (0)) AS one (pid) LEFT JOIN pg_stat_activity session"
+        )
+        text = value(f"{sql} USING (pid)")
+        assert text == "a prepared transaction, see pg_prepared_xacts"
 
     def test_writes_go_on_and_are_found(self, filled: vectors.Vectors) -> None:
         stop = threading.Event()
@@ -463,7 +522,8 @@ class TestBrokenOff:
         self, table: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Dropping waits for that transaction too, so it is given up after a while, and said."""
-        monkeypatch.setattr("cardigan_reco.indexes.building.CLEANING_SECONDS", 1)
+        monkeypatch.setattr("cardigan_reco.indexes.building.CLEANING_SECONDS", 2)
+        monkeypatch.setattr("cardigan_reco.indexes.session.NOTE_SECONDS", 0.3)
         execute(f"DROP INDEX {INDEX}")
         notes: list[str] = []
 
@@ -478,6 +538,7 @@ class TestBrokenOff:
         with reader_in_the_way(), pytest.raises(KeyboardInterrupt):
             build(listener=Impatient())
         assert notes[-1].startswith("What is left of the build could not be dropped.")
+        assert notes[-2].startswith("Waits for process ")
         assert leftovers() == [INDEX]
         assert build().dropped == (INDEX,)
         assert state() is IndexState.VALID

@@ -106,6 +106,16 @@ def _work(
         yield _Work(embedding, index, session, listener, memory, workers)
 
 
+class _Notes(Listener):
+    """Passes on what is noted, and no progress: that may be what raised and ended the build."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def note(self, text: str) -> None:
+        self._listener.note(text)
+
+
 @dataclass
 class _Work:
     """The statements of a build, on a locked table."""
@@ -213,7 +223,7 @@ class _Work:
     def _clean_after(self) -> None:
         """Tries to drop what this build leaves, on a connection of its own: ours may be gone."""
         try:
-            with Session(self.session.using, Listener()) as session:
+            with Session(self.session.using, _Notes(self.listener)) as session:
                 session.ask(f"SET statement_timeout = '{CLEANING_SECONDS}s'")
                 dropped = replace(self, session=session)._clean()
         except (DatabaseError, IndexProblem):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -12,9 +13,12 @@ from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cardigan_reco.exceptions import IndexProblem
+from cardigan_reco.sessions import DESCRIBED
 
 WATCH_SECONDS = 0.2
 CANCEL_SECONDS = 5.0
+NOTE_SECONDS = 2.0
+"""After so long a wait for the same others is worth a line."""
 LOCK_CLASS = 0x43617264
 """The first half of our advisory locks' keys; the second is the table's oid."""
 
@@ -24,12 +28,16 @@ class Progress:
     """What a long statement does now."""
 
     phase: str
-    """In PostgreSQL's words, such as "building index: loading tuples"."""
+    """In PostgreSQL's words, such as "building index: loading tuples"; "" where it has none, as
+    for DROP INDEX, or before a build begins."""
     done: int
     """Blocks of the table; 0 where the phase doesn't count."""
     total: int
     waits_for: str
-    """The transaction that must end first, such as "process 123 (idle in transaction)", or ""."""
+    """Who must end first, such as "process 123 (psql, user shop, idle in transaction, its
+    transaction began 00:01:40 ago)", or ""."""
+    blockers: tuple[int, ...]
+    """Their processes; 0 is a prepared transaction."""
 
 
 class Listener:
@@ -39,7 +47,7 @@ class Listener:
         """Something goes on, a few times a second."""
 
     def note(self, text: str) -> None:
-        """Something was decided, or PostgreSQL gave notice."""
+        """Something was decided, PostgreSQL gave notice, or it waits for others."""
 
 
 class Session:
@@ -99,6 +107,7 @@ class Session:
         before that goes on.
         """
         running = self._thread.submit(self._execute, sql)
+        waits = _Waits(self._listener)
         try:
             while True:
                 with suppress(TimeoutError):
@@ -106,6 +115,7 @@ class Session:
                     return
                 if (progress := self._progress()) is not None:
                     self._listener.progress(progress)
+                waits.see(progress)
         finally:
             self._cancel(running)
 
@@ -121,12 +131,14 @@ class Session:
         watcher = connections[self.using]
         try:
             with watcher.cursor() as cursor:
-                cursor.execute(_PROGRESS, [self.pid, self.pid])
-                row = cursor.fetchone()
+                cursor.execute(_PROGRESS, [self.pid] * 3)
+                phase, done, total, waits_for, blockers = cursor.fetchone()
         except Error:
             watcher.close()  # The next look connects anew; the statement itself may well go on.
             return None
-        return Progress(*row) if row else None
+        if not phase and not blockers:
+            return None
+        return Progress(phase, done, total, waits_for, tuple(blockers))
 
     @contextmanager
     def locked(self, table: str, label: str) -> Iterator[None]:
@@ -155,14 +167,39 @@ class Session:
                 self.ask("SELECT pg_advisory_unlock(%s, %s)", key)
 
 
-_PROGRESS = """
-    WITH progress AS (
-        SELECT phase, blocks_done, blocks_total, current_locker_pid AS locker
+class _Waits:
+    """Tells once of each long wait."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._blockers: tuple[int, ...] = ()
+        self._since = 0.0
+        self._is_told = False
+
+    def see(self, progress: Progress | None) -> None:
+        blockers = progress.blockers if progress else ()
+        if progress is None or blockers != self._blockers:
+            self._blockers, self._since, self._is_told = blockers, time.monotonic(), False
+        elif blockers and not self._is_told and time.monotonic() - self._since >= NOTE_SECONDS:
+            self._is_told = True
+            ends = " ".join(f"SELECT pg_terminate_backend({pid});" for pid in blockers if pid)
+            self._listener.note(f"Waits for {progress.waits_for}. To end that: {ends}".strip())
+
+
+# DROP INDEX, and who still waits for the table, are in no view of progress.
+_PROGRESS = f"""
+    WITH blockers AS (
+        SELECT DISTINCT unnest(pg_blocking_pids(pid)) AS pid
+        FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'),
+    progress AS (
+        SELECT phase, blocks_done, blocks_total
         FROM pg_stat_progress_create_index WHERE pid = %s
         UNION ALL
-        SELECT 'vacuum: ' || phase, heap_blks_scanned, heap_blks_total, NULL
+        SELECT 'vacuum: ' || phase, heap_blks_scanned, heap_blks_total
         FROM pg_stat_progress_vacuum WHERE pid = %s)
-    SELECT phase, coalesce(blocks_done, 0), coalesce(blocks_total, 0),
-        coalesce('process ' || nullif(locker, 0) || coalesce(' (' || state || ')', ''), '')
-    FROM progress LEFT JOIN pg_stat_activity ON pid = locker
+    SELECT coalesce(phase, ''), coalesce(blocks_done, 0), coalesce(blocks_total, 0),
+        coalesce((SELECT string_agg({DESCRIBED}, ' and ' ORDER BY pid)
+            FROM blockers LEFT JOIN pg_stat_activity session USING (pid)), ''),
+        ARRAY(SELECT pid FROM blockers ORDER BY pid)
+    FROM (VALUES (1)) AS one LEFT JOIN progress ON true
 """

@@ -174,8 +174,10 @@ class Bar(Listener):
     def progress(self, progress: Progress) -> None:
         self._bar.total = max(progress.total, 1)
         self._bar.n = progress.done
-        waits = f", waits for {progress.waits_for} to end" if progress.waits_for else ""
-        self._bar.set_postfix_str(f"{progress.phase}{waits}")
+        told = [progress.phase] if progress.phase else []
+        if progress.blockers:
+            told.append(f"waits for process {', '.join(map(str, progress.blockers))} to end")
+        self._bar.set_postfix_str(", ".join(told))
 
     def note(self, text: str) -> None:
         self._bar.clear()
