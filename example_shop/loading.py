@@ -34,7 +34,9 @@ class Outcome:
     """What came of a catalogue."""
 
     products: dict[str, int] = field(
-        default_factory=lambda: {"new": 0, "changed": 0, "unchanged": 0, "removed": 0}
+        default_factory=lambda: dict.fromkeys(
+            ("new", "changed", "unchanged", "removed", "unpublished"), 0
+        )
     )
     pictures: dict[str, int] = field(
         default_factory=lambda: {"new": 0, "changed": 0, "unchanged": 0, "removed": 0}
@@ -59,8 +61,8 @@ def load(source: Path, csv_file: Path, *, replace: bool = False, quiet: bool = F
 
     Can be repeated: products are matched by their key, pictures by their place in the product,
     and what is equal isn't saved again. Products that were merged, and those that they were merged
-    into, stay as they are. With `replace`, products of former catalogues are removed; those made by
-    hand stay. Bad rows are left out and returned.
+    into, stay as they are. With `replace`, products of former catalogues are removed, or
+    unpublished if they were ordered; those made by hand stay. Bad rows are left out and returned.
 
     Raises CatalogueError when the catalogue as a whole can't be read.
     """
@@ -216,7 +218,12 @@ def _delete_on_commit(name: str | None) -> None:
 
 
 def _remove(going: QuerySet[Product], outcome: Outcome) -> None:
+    ordered = Product.objects.filter(pk__in=going.filter(order_lines__isnull=False))
     with transaction.atomic():
+        shown = ordered.exclude(published=False, stock=0)
+        outcome.products["unpublished"] = shown.update(published=False, stock=0)
+        Product.objects.filter(replaced_by__in=ordered).update(replaced_by=None)
+        going = going.filter(order_lines=None)
         for image in ProductImage.objects.filter(product__in=going):
             _delete_on_commit(image.original.name)
             outcome.pictures["removed"] += 1

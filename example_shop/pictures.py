@@ -11,6 +11,9 @@ from typing import Protocol, Self
 from cardigan_reco import images
 from cardigan_reco.exceptions import ImageError
 
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Of others, such as bzip2, zipfile unpacks a whole picture at once, however large it is."""
+
 
 class PictureUnusable(Exception):
     """The file is missing, too large or outside of the catalogue. The text is the reason."""
@@ -76,11 +79,13 @@ class ZippedPictures:
             entry = self.archive.getinfo(str(_inside(name)))
         except KeyError:
             raise PictureUnusable("no such file") from None
+        if entry.compress_type not in BOUNDED:
+            raise PictureUnusable("packed in an unusual way; pack the zip file with deflate")
         try:
             with self.archive.open(entry) as opened:
                 return images.read(opened)
         except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError) as error:
-            # RuntimeError: encrypted, or a compression that Python doesn't know.
+            # RuntimeError: encrypted.
             raise PictureUnusable(f"can't be read: {error}") from error
         except ImageError as error:
             raise PictureUnusable(str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cardigan_reco.models import EncodingRequest
 from example_shop import loading
 from example_shop.listings import CatalogueError
 from example_shop.loading import Outcome
-from example_shop.models import Category, Product, ProductImage
+from example_shop.models import Category, Order, Product, ProductImage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -156,7 +157,7 @@ def test_a_second_run_saves_nothing_again(folder: Path) -> None:
     before = list(ProductImage.objects.values())
     outcome = load(folder, *rows)
 
-    assert outcome.products == {"new": 0, "changed": 0, "unchanged": 2, "removed": 0}
+    assert {state: count for state, count in outcome.products.items() if count} == {"unchanged": 2}
     assert outcome.pictures == {"new": 0, "changed": 0, "unchanged": 3, "removed": 0}
     assert list(ProductImage.objects.values()) == before
     assert not EncodingRequest.objects.exists()
@@ -171,7 +172,10 @@ def test_what_changed_is_updated(folder: Path, media: Path) -> None:
     mug = Product.objects.get(reference="mug")
     image = mug.images.get()
 
-    assert outcome.products == {"new": 0, "changed": 1, "unchanged": 1, "removed": 0}
+    assert {state: count for state, count in outcome.products.items() if count} == {
+        "changed": 1,
+        "unchanged": 1,
+    }
     assert outcome.pictures == {"new": 0, "changed": 1, "unchanged": 1, "removed": 1}
     assert (mug.name, str(mug.price), mug.slug) == ("Big mug", "6.00", slug)
     assert stored(image) == (folder / "a.jpg").read_bytes()
@@ -204,6 +208,50 @@ def test_replace_removes_former_catalogues_and_keeps_what_was_made_by_hand(
     assert [product.name for product in Product.objects.all()] == ["Bowl", "By hand"]
     assert [category.name for category in Category.objects.all()] == ["Tables"]
     assert [file.name for file in media.rglob("*.*")] == ["bowl-1.jpg"]
+
+
+def test_replace_unpublishes_what_was_ordered(folder: Path, media: Path) -> None:
+    load(folder, "a.jpg,mug,Mug,Kitchen,,5,,,,,", "b.jpg,cup,Cup,,,,,,,,", "c.png,can,Can,,,,,,,,")
+    mug, cup, can = Product.objects.order_by("-name")
+    assert [mug.name, cup.name, can.name] == ["Mug", "Cup", "Can"]
+    order = Order.objects.create(number="1", customer="Ada")
+    for _ in range(2):
+        order.lines.create(product=mug, price=5)
+    Product.objects.filter(pk=cup.pk).update(replaced_by=mug, published=False, stock=0)
+    outcome = load(folder, "b.jpg,cup,Cup,,,,,,,,", replace=True)
+
+    assert (outcome.products["removed"], outcome.products["unpublished"]) == (1, 1)
+    assert order.lines.count() == 2
+    mug.refresh_from_db()
+    assert (mug.published, mug.stock) == (False, 0)
+    cup.refresh_from_db()
+    assert (cup.published, cup.replaced_by) == (True, None)  # It led to the mug.
+    assert not Product.objects.filter(pk=can.pk).exists()
+    assert len(list(media.rglob("*.*"))) == 2
+
+    assert load(folder, "b.jpg,cup,Cup,,,,,,,,", replace=True).products["unpublished"] == 0
+    load(folder, "a.jpg,mug,Mug,Kitchen,,5,,,,,")
+    mug.refresh_from_db()
+    assert mug.published
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_file_that_would_fill_the_memory_is_refused(folder: Path, packing: int) -> None:
+    packed = folder.parent / "pictures.zip"
+    with zipfile.ZipFile(packed, "w", packing) as archive:
+        archive.writestr("a.jpg", b"\0" * 100_000_000)
+        archive.write(folder / "b.jpg", "b.jpg", zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    try:
+        outcome = load(packed, "a.jpg,,A,,,,,,,,", "b.jpg,,B,,,,,,,,")
+        _now, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    reason = "packed in an unusual way; pack the zip file with deflate"
+    assert [(row.file, row.reason) for row in outcome.bad_rows] == [("a.jpg", reason)]
+    assert outcome.products["new"] == 1
+    assert most < 20_000_000
 
 
 def test_every_picture_is_queued(folder: Path) -> None:

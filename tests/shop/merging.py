@@ -179,7 +179,7 @@ def test_a_reload_leaves_what_was_merged(merged: tuple[Product, Product], tmp_pa
     before = [list(Product.objects.values()), list(ProductImage.objects.values())]
     outcome = load(tmp_path, "mug.jpg,mug,2", "cup.jpg,cup,5")
 
-    assert outcome.products == {"new": 0, "changed": 0, "unchanged": 2, "removed": 0}
+    assert {state: count for state, count in outcome.products.items() if count} == {"unchanged": 2}
     assert outcome.pictures == {"new": 0, "changed": 0, "unchanged": 2, "removed": 0}
     assert [list(Product.objects.values()), list(ProductImage.objects.values())] == before
     files = [(tmp_path / f"{name}.jpg").read_bytes() for name in ("mug", "cup")]

@@ -25,7 +25,10 @@ class Command(BaseCommand):
             "stock, published.",
         )
         parser.add_argument(
-            "--replace", action="store_true", help="remove the products of former catalogues"
+            "--replace",
+            action="store_true",
+            help="remove the products of former catalogues; those that were ordered are "
+            "unpublished instead",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
