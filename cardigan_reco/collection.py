@@ -31,9 +31,14 @@ def models_in(using: str) -> tuple[type[Embedding], ...]:
     )
 
 
+def written_to(embedding: type[Embedding]) -> str:
+    """Returns the database that the shop's routers let its vectors be written to."""
+    return router.db_for_write(embedding)
+
+
 def databases() -> list[str]:
     """Returns the databases that the shop's vectors are written to, in order."""
-    return sorted({router.db_for_write(model) for model in models()})
+    return sorted({written_to(model) for model in models()})
 
 
 @cache

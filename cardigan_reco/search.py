@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Manager, QuerySet
+from django.db.models.query import ModelIterable
 
 from . import collection as collections
 from . import conf, fetching, metrics, neighbours, photos, shelves
@@ -247,7 +248,7 @@ def check_within(embedding: type[Embedding], within: object) -> None:
         raise TypeError(
             f"within must be a queryset of {model._meta.label}, got {within.model._meta.label}."
         )
-    if within._fields is not None:
+    if not issubclass(within._iterable_class, ModelIterable):
         raise TypeError("within must be a queryset of objects, not of their values().")
     if within.query.combinator:
         raise ValueError(f"within must not be a {within.query.combinator}; combine with Q objects.")

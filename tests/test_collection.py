@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker, Settings
 
 from cardigan_reco import collection
+from cardigan_reco.models import Embedding
 from tests.aliases import alias
 from tests.testapp.models import PosterEmbedding, ProductImageEmbedding
 
@@ -53,6 +57,40 @@ def test_commands_pass_by_what_other_databases_have(
             assert not output.getvalue().strip()
         with pytest.raises(CommandError, match="No collection of COLLECTIONS is in database 'else"):
             call_command("check_recall", "--database", elsewhere)
+
+
+class CatalogueElsewhere:
+    """Keeps the collections in another database than the default one."""
+
+    def db_for_write(self, model: type, **hints: object) -> str | None:
+        return "goods" if issubclass(model, Embedding) else None
+
+
+def test_without_a_database_commands_go_where_the_routers_say(
+    settings: Settings, django_db_blocker: DjangoDbBlocker, silent_doorbell: list[str]
+) -> None:
+    settings.DATABASE_ROUTERS = [CatalogueElsewhere()]
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "DUPLICATES": {}}
+    with (
+        django_db_blocker.unblock(),
+        alias("goods"),
+        CaptureQueriesContext(connection) as asked_of_default,
+    ):
+        for command, said in {
+            "encode_images": "testapp.PosterEmbedding: 0 encoded",
+            "encode_images testapp.ProductImageEmbedding": "0 encoded, 0 unchanged",
+            "encode_images --sweep": "testapp.ProductImageEmbedding: 0 sources",
+            "capture_writes --status": "testapp.ProductImageEmbedding: not installed",
+            "capture_writes similar --status": "testapp.ProductImageEmbedding: not installed",
+            "find_duplicates": "0 pictures compared",
+            "find_duplicates --within pk=1": "0 pictures compared",
+            "duplicate_thresholds": "Nothing was judged yet",
+            f"export_duplicate_labels {os.devnull}": "0 triplets",
+        }.items():
+            output = StringIO()
+            call_command(*command.split(), stdout=output, stderr=StringIO())
+            assert said in output.getvalue(), command
+    assert not asked_of_default.captured_queries
 
 
 def test_tables_that_should_be_there_count(django_db_blocker: DjangoDbBlocker) -> None:

@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
+
+from django.db import connections
+
+from cardigan_reco import collection as collections
+from cardigan_reco.models import Embedding
+
+
+def add_database(parser: ArgumentParser) -> None:
+    """Adds --database, which is None where the routers are to say it."""
+    parser.add_argument(
+        "--database",
+        choices=list(connections),
+        help="By default the one that a collection is written to.",
+    )
+
+
+def embeddings(name: str | None, database: str | None) -> list[tuple[type[Embedding], str]]:
+    """Returns the embedding models that a command is for, each with its database.
+
+    `name`: a purpose or a label; None: all. Raises LookupError for another.
+    """
+    if name:
+        models: tuple[type[Embedding], ...] = (collections.named(name),)
+    else:
+        models = collections.models() if database is None else collections.models_in(database)
+    return [(model, database or collections.written_to(model)) for model in models]
 
 
 def seconds(text: str) -> float:

@@ -6,11 +6,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, connections
 
+from cardigan_reco import collection as collections
 from cardigan_reco import conf
 from cardigan_reco.duplicates import listings, thresholds
 from cardigan_reco.duplicates.thresholds import Row
+from cardigan_reco.management.arguments import add_database
 
 
 class Command(BaseCommand):
@@ -20,7 +21,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+        add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -29,7 +30,8 @@ class Command(BaseCommand):
             raise CommandError(error.args[0]) from error
         if shop is None or settings is None:
             raise CommandError("CARDIGAN_RECO['DUPLICATES'] is not set: there are no verdicts.")
-        rows = thresholds.table(shop.collection, options["database"])
+        using = options["database"] or collections.written_to(shop.embedding)
+        rows = thresholds.table(shop.collection, using)
         self.stdout.write("threshold  reported  confirmed  dismissed  precision  95% interval")
         for row in rows:
             self.stdout.write(_line(row))

@@ -8,12 +8,11 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, connections
 from tqdm import tqdm
 
-from cardigan_reco import collection as collections
 from cardigan_reco import conf, database, doorbell, duplicates, encoding, queue, stopping, sweep
 from cardigan_reco.exceptions import CardiganError
+from cardigan_reco.management.arguments import add_database, embeddings
 from cardigan_reco.management.comparing import followed
 from cardigan_reco.models import Embedding
 from cardigan_reco.summary import Summary
@@ -55,14 +54,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--batch-size", type=_positive, help="Pictures at a time.")
         parser.add_argument("--limit", type=_positive, help="Stop after this many pictures.")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+        add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            if options["collection"]:
-                models: tuple[type[Embedding], ...] = (collections.named(options["collection"]),)
-            else:
-                models = collections.models_in(options["database"])
+            chosen = embeddings(options["collection"], options["database"])
         except LookupError as error:
             raise CommandError(error.args[0]) from error
         if options["sweep"]:
@@ -70,21 +66,20 @@ class Command(BaseCommand):
                 raise CommandError(
                     "--limit and --batch-size are of the encoding; --sweep has none."
                 )
-            for embedding in models:
-                self._sweep(embedding, options)
+            for embedding, using in chosen:
+                self._sweep(embedding, using, options)
             return
         remaining = options["limit"]
-        for embedding in models:
-            summary = self._encode(embedding, remaining, options)
+        for embedding, using in chosen:
+            summary = self._encode(embedding, using, remaining, options)
             if remaining is not None:
                 remaining -= summary.total
                 if remaining <= 0:
                     break
 
     def _encode(
-        self, embedding: type[Embedding], limit: int | None, options: dict[str, Any]
+        self, embedding: type[Embedding], using: str, limit: int | None, options: dict[str, Any]
     ) -> Summary:
-        using = options["database"]
         if options["retry"]:
             queue.retry(queue.given_up(embedding, using=using))
         kinds = {Kind.MISSING, Kind.STALE} if options["stale"] else {Kind.MISSING}
@@ -95,8 +90,7 @@ class Command(BaseCommand):
         except (CardiganError, ImproperlyConfigured) as error:
             raise CommandError(f"{embedding._meta.label}: {error}") from error
 
-    def _sweep(self, embedding: type[Embedding], options: dict[str, Any]) -> None:
-        using = options["database"]
+    def _sweep(self, embedding: type[Embedding], using: str, options: dict[str, Any]) -> None:
         if options["retry"]:
             queue.retry(queue.given_up(embedding, using=using))
         swept = Swept()

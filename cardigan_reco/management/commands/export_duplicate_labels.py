@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, connections
 
+from cardigan_reco import collection as collections
 from cardigan_reco.duplicates import labels, listings
 from cardigan_reco.duplicates.labels import Label
+from cardigan_reco.management.arguments import add_database
 
 TRIPLETS, PAIRS = "triplets", "pairs"
 
@@ -33,7 +34,7 @@ class Command(BaseCommand):
             help="triplets: query,positive,negative, which train_encoder reads. pairs: every "
             "verdict, first,second,same,kind,probability.",
         )
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+        add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -42,7 +43,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if shop is None:
             raise CommandError("CARDIGAN_RECO['DUPLICATES'] is not set: there are no verdicts.")
-        found = list(labels.judged(shop, using=options["database"]))
+        using = options["database"] or collections.written_to(shop.embedding)
+        found = list(labels.judged(shop, using=using))
         if options["form"] == PAIRS:
             rows = _write(options["file"], PAIR_COLUMNS, map(_pair, found))
         else:

@@ -9,12 +9,13 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model, QuerySet
 
+from cardigan_reco import collection as collections
 from cardigan_reco import duplicates
 from cardigan_reco.duplicates import Progress, listings
 from cardigan_reco.exceptions import CardiganError
+from cardigan_reco.management.arguments import add_database
 from cardigan_reco.management.comparing import followed
 
 
@@ -53,12 +54,14 @@ class Command(BaseCommand):
             "with those of all items. May be repeated: all must hold.",
         )
         parser.add_argument("--json", action="store_true", help="Print the figures as JSON.")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+        add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             shop = listings.current()
             chosen = None
+            if shop is not None:
+                options["database"] = options["database"] or collections.written_to(shop.embedding)
             if options["within"] and shop is not None:
                 items = shop.embedding.item_model()._default_manager.using(options["database"])
                 chosen = _within(items.all(), options["within"])
