@@ -27,6 +27,7 @@ from pytest_django import Settings
 
 from cardigan_reco import __version__, broker, doorbell, queue, status
 from cardigan_reco.database import IndexState
+from cardigan_reco.encoders.base import Encoder
 from cardigan_reco.indexes import LockingBuild
 from cardigan_reco.management.commands import cardigan_status
 from cardigan_reco.models import (
@@ -341,6 +342,35 @@ class TestProblems:
         ]
         image.save()
         assert problems(status.of(DB)) == []
+
+    def test_an_encoder_that_was_taken_back_to_a_state_before(
+        self,
+        worker: WorkerHeartbeat,
+        add_product: AddProduct,
+        settings: Settings,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Of one that can't say who it is without torch."""
+        monkeypatch.setattr(Encoder, "describes_itself", False)
+        before = settings.CARDIGAN_RECO
+        product = add_product("mug", RED)
+        encode_all()
+        old = EncoderVersion.objects.get()
+        other_encoder(settings)
+        add_image(product, GREEN)
+        encode_all()
+        new = EncoderVersion.objects.exclude(pk=old.pk).get()
+        settings.CARDIGAN_RECO = before
+        add_image(product, BLUE)
+        encode_all()
+        images = status.of(DB).collections[0].encoder
+        assert images.fingerprint == old.fingerprint
+        assert (images.rows, images.stale) == ({old.fingerprint: 2, new.fingerprint: 1}, 1)
+        # Nothing is written as long as that stays so.
+        at = EncoderVersion.objects.get(pk=old.pk).created_at
+        add_image(product, BLUE)
+        encode_all()
+        assert EncoderVersion.objects.get(pk=old.pk).created_at == at
 
     def test_an_encoder_that_cant_be_known(
         self, worker: WorkerHeartbeat, settings: Settings

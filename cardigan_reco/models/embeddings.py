@@ -14,7 +14,11 @@ from cardigan_reco.querysets import EmbeddingQuerySet
 
 class EncoderVersionQuerySet(models.QuerySet["EncoderVersion"]):
     def current(self, alias: str) -> EncoderVersion:
-        """Returns the row of the encoder that `alias` names now, created at its first use."""
+        """Returns the row of the encoder that `alias` names now, created at its first use.
+
+        It becomes the newest again where the encoder was taken back to it: which state is in use of
+        one that can't describe itself, other processes see by that alone.
+        """
         encoder = encoders[alias]
         version, _created = self.get_or_create(
             encoder=alias,
@@ -24,6 +28,8 @@ class EncoderVersionQuerySet(models.QuerySet["EncoderVersion"]):
                 "dimensions": encoder.dimensions,
             },
         )
+        if not encoder.describes_itself and self.newest(alias) != version:
+            self.filter(pk=version.pk).update(created_at=Now())
         return version
 
     def newest(self, alias: str) -> EncoderVersion | None:
@@ -48,6 +54,7 @@ class EncoderVersion(models.Model):
     backend = models.CharField(_("backend"), max_length=255)
     dimensions = models.PositiveIntegerField(_("dimensions"))
     created_at = models.DateTimeField(_("first used"), db_default=Now())
+    """Or last taken back to, as current() says."""
 
     objects = EncoderVersionQuerySet.as_manager()
 
