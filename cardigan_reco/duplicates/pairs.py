@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from django.db.models import Q
 
-from cardigan_reco.models import DuplicateKind, DuplicatePair, DuplicateState
+from cardigan_reco.models import DuplicateCheck, DuplicateKind, DuplicatePair, DuplicateState
 
 from . import grouping
 
@@ -61,7 +62,7 @@ def store(
     """Stores what a run found of these listings, in the caller's transaction, and groups it.
 
     Open pairs of theirs that it didn't find, or not as probable as that, are deleted. What a person
-    judged stays as it is, unless a dismissed pair has matching pictures that weren't there then: it
+    judged stays as it is, unless a dismissed pair has a matching picture that wasn't there then: it
     is open again, and keeps its note.
     """
     grouping.lock(collection, using=using)
@@ -121,12 +122,36 @@ def store(
 
 
 def matched(evidence: Mapping[str, Any]) -> list[str]:
-    """Returns the "digest:digest" of each two pictures of the evidence: what a verdict is on."""
+    """Returns the "digest:digest" of each two pictures of the evidence."""
     shown = [
         f"{picture['first_digest']}:{picture['second_digest']}"
         for picture in evidence.get("pictures", ())
     ]
     return [*shown, *(f"{other[2]}:{other[3]}" for other in evidence.get("others", ()))]
+
+
+def judged(pairs: Sequence[DuplicatePair], using: str) -> dict[int, list[str]]:
+    """Returns what a verdict on each of the pairs is on, by its key, for DuplicatePair.judged.
+
+    That is what matched(), and beside it all that was compared of the listings: "digest:" of each
+    picture of the first, ":digest" of the second. What else of these matches later isn't news, as
+    when a listing goes whose pictures were nearer. Takes one statement.
+    """
+    files: dict[tuple[str, str], set[str]] = defaultdict(set)
+    checks = DuplicateCheck.objects.using(using).filter(
+        collection__in={pair.collection for pair in pairs},
+        item_pk__in={pk for pair in pairs for pk in (pair.first_pk, pair.second_pk)},
+    )
+    for collection, item_pk, digest in checks.values_list("collection", "item_pk", "digest"):
+        files[collection, item_pk].add(digest)
+    return {
+        pair.pk: [
+            *matched(pair.evidence),
+            *(f"{digest}:" for digest in sorted(files[pair.collection, pair.first_pk])),
+            *(f":{digest}" for digest in sorted(files[pair.collection, pair.second_pk])),
+        ]
+        for pair in pairs
+    }
 
 
 def _update(pair: DuplicatePair, finding: Finding) -> bool:
@@ -145,15 +170,19 @@ def _set(pair: DuplicatePair, finding: Finding) -> None:
 
 
 def _is_news(pair: DuplicatePair, finding: Finding, min_probability: float) -> bool:
-    """Whether pictures match that didn't when the pair was dismissed.
+    """Whether a picture matches that wasn't there when the pair was dismissed.
 
     Where some are as good as certain by themselves, only those count: the weaker ones come and go
     with the pictures around them.
     """
     pictures = finding.evidence["pictures"]
     strong = [one for one in pictures if one["probability"] >= min_probability]
-    keys = matched({"pictures": strong} if strong else finding.evidence)
-    return not set(keys) <= set(pair.judged)
+    known = set(pair.judged)
+    for key in matched({"pictures": strong} if strong else finding.evidence):
+        first, second = key.split(":")
+        if key not in known and not {f"{first}:", f":{second}"} <= known:
+            return True
+    return False
 
 
 def _touching(collection: str, item_pks: Collection[str], using: str) -> Any:

@@ -17,7 +17,7 @@ from cardigan_reco.exceptions import Conflict
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState
 
 from . import grouping
-from .pairs import matched
+from .pairs import judged
 
 JUDGED = (DuplicateState.CONFIRMED, DuplicateState.DISMISSED)
 FROM: Mapping[DuplicateState, Collection[DuplicateState]] = {
@@ -77,7 +77,8 @@ def dismiss(
 ) -> Verdict:
     """Says that the listings of the open pairs of a group, or of those named, are different things.
 
-    They stay dismissed until a picture of theirs changes. Takes and raises what confirm() does.
+    They stay dismissed until a picture of theirs matches that they didn't have then. Takes and
+    raises what confirm() does.
     """
     return _single(
         DuplicateState.DISMISSED, group_pk, version, reviewer, note, pairs, within, using
@@ -133,13 +134,13 @@ def undo(
     """
     using = using or router.db_for_write(DuplicatePair)
     with transaction.atomic(using=using):
-        judged = DuplicatePair.objects.using(using).filter(
+        said = DuplicatePair.objects.using(using).filter(
             reviewed_at=at, reviewer=reviewer, state__in=JUDGED
         )
         if within is not None:
-            judged = judged.filter(group__in=within.using(using).values("pk"))
-        _lock(judged.values_list("collection", flat=True).distinct(), using)
-        rows = list(judged.order_by("pk").select_for_update())
+            said = said.filter(group__in=within.using(using).values("pk"))
+        _lock(said.values_list("collection", flat=True).distinct(), using)
+        rows = list(said.order_by("pk").select_for_update())
         if not rows:
             raise Conflict(_("There is nothing left to undo: it has been changed since."))
         return _settle(DuplicateState.OPEN, rows, [], reviewer, "", using)
@@ -267,9 +268,10 @@ def _settle(
     rows = DuplicatePair.objects.using(using)
     before = rows.filter(group__in=verdict.judged)
     held = list(before.values_list("pk", flat=True)) or verdict.pairs
+    on = {} if state == DuplicateState.OPEN else judged(chosen, using)
     for pair in chosen:
         pair.state = state
-        pair.judged = [] if state == DuplicateState.OPEN else matched(pair.evidence)
+        pair.judged = on.get(pair.pk, [])
         pair.reviewer = reviewer
         pair.reviewed_at = verdict.at
         pair.note = note or pair.note

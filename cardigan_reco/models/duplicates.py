@@ -71,6 +71,7 @@ class DuplicateCheck(models.Model):
         ]
         indexes = [
             models.Index(fields=["collection", "digest"], name="cardigan_reco_check_digest"),
+            models.Index(fields=["collection", "item_pk"], name="cardigan_reco_check_item"),
         ]
 
     def __str__(self) -> str:
@@ -188,7 +189,9 @@ class DuplicatePair(models.Model):
         _("state"), max_length=16, choices=DuplicateState.choices, default=DuplicateState.OPEN
     )
     judged = models.JSONField(_("judged pictures"), default=list)
-    """The "digest:digest" of each pair of pictures that the verdict was given on."""
+    """What the verdict was given on: the "digest:digest" of each two pictures that matched, and of
+    each picture "digest:" where the first listing had it, ":digest" where the second had.
+    """
     reviewer = models.CharField(_("reviewer"), max_length=255, blank=True)
     """The user's name, which outlives the account."""
     note = models.TextField(_("note"), blank=True)

@@ -17,10 +17,11 @@ from django.test.utils import CaptureQueriesContext, override_settings
 from pytest_django import DjangoDbBlocker, Settings
 
 from cardigan_reco.copies import describe
-from cardigan_reco.duplicates import candidates, listings, pending, pictures
+from cardigan_reco.duplicates import candidates, listings, pairs, pending, pictures
 from cardigan_reco.duplicates.pictures import Pictures
 from cardigan_reco.duplicates.run import Run
 from cardigan_reco.models import CopyDescriptor, EncoderVersion
+from tests.duplicates.rows import pair
 from tests.duplicates.shop import photo
 from tests.testapp.catalogue.models import Product, ProductImage
 from tests.testapp.models import ProductImageEmbedding
@@ -183,7 +184,7 @@ def plans(queries: CaptureQueriesContext) -> str:
     found = []
     with connection.cursor() as cursor:
         for query in queries.captured_queries:
-            if query["sql"].lstrip().startswith("WITH"):
+            if query["sql"].lstrip().startswith(("WITH", 'SELECT "')):
                 cursor.execute(f"EXPLAIN {query['sql']}")
                 found += [row[0] for row in cursor.fetchall()]
     return "\n".join(found)
@@ -222,6 +223,12 @@ class TestManyPictures:
     def test_the_digest_index_serves(self, many: list[int]) -> None:
         plan = capture(lambda: candidates.by_digest(the_pictures(), many[:20]))
         assert "using cardigan_reco_check_digest" in plan
+
+    def test_the_index_of_listings_serves_a_verdict(self, many: list[int]) -> None:
+        pks = [str(pk) for pk in Product.objects.values_list("pk", flat=True)[:20]]
+        found = [pair(*pks[place : place + 2]) for place in range(0, 20, 2)]
+        plan = capture(lambda: pairs.judged(found, "default"))
+        assert "using cardigan_reco_check_item" in plan
 
     def test_the_plans_hold_while_the_planner_takes_the_checks_for_an_empty_table(
         self, many: list[int]

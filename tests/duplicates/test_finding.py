@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 import threading
 from datetime import timedelta
@@ -18,7 +19,7 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 
 from cardigan_reco import copies, duplicates, images, queue
-from cardigan_reco.duplicates import candidates, descriptors, grouping, listings, pending
+from cardigan_reco.duplicates import candidates, descriptors, grouping, listings, pending, verdicts
 from cardigan_reco.duplicates.descriptors import Trouble
 from cardigan_reco.duplicates.pairs import matched
 from cardigan_reco.duplicates.pictures import comparable
@@ -468,6 +469,43 @@ class TestVerdicts:
         find(full=True)
         pair.refresh_from_db()
         assert pair.state == "dismissed"
+
+    def test_dismissed_stays_when_what_lay_between_two_pictures_is_gone(
+        self, settings: Settings
+    ) -> None:
+        """Four pictures nearest to each are looked at: those of other listings come and go."""
+        use(settings, "TitledListings", MIN_PROBABILITY=0.2)
+        places = {"jug": (0,), "jug ": (20, -25), "cloth": (2, -2, 4), "rug": (-24, -26, -27, -23)}
+        listed = {}
+        for title, angles in places.items():
+            files = [file_of(photo(100 + angle)) for angle in angles]
+            listed[title] = list_item(title, *files)
+        encode_all()
+        for title, angles in places.items():
+            for image, angle in zip(listed[title].images.all(), angles, strict=True):
+                turn(image, angle)
+        find()
+        pair = DuplicatePair.objects.get(first_pk=listed["jug"].pk, second_pk=listed["jug "].pk)
+        assert len(matched(pair.evidence)) == 1
+        verdicts.dismiss(pair.group_id, version=1, reviewer="anna")  # type: ignore[arg-type]
+
+        listed["rug"].delete()
+        find(full=True)
+        pair.refresh_from_db()
+        assert pair.state == "dismissed"
+
+        add_picture(listed["jug"], file_of(photo(300)), 1)
+        encode_all()
+        turn(listed["jug"].images.last(), 21)
+        find()
+        pair.refresh_from_db()
+        assert pair.state == "open"
+
+
+def turn(image: ProductImage | None, angle: float) -> None:
+    """Gives a picture the vector at an angle, in degrees, to the first."""
+    vector = [math.cos(math.radians(angle)), math.sin(math.radians(angle)), *[0.0] * 14]
+    ProductImageEmbedding.objects.filter(source=image).update(vector=vector)
 
 
 class TestVariants:

@@ -14,9 +14,16 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from cardigan_reco.duplicates import verdicts
+from cardigan_reco.duplicates.pairs import matched
 from cardigan_reco.exceptions import Conflict
-from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState
-from tests.duplicates.rows import group_of, pair
+from cardigan_reco.models import (
+    DuplicateCheck,
+    DuplicateGroup,
+    DuplicatePair,
+    DuplicateState,
+    EncoderVersion,
+)
+from tests.duplicates.rows import COLLECTION, group_of, pair
 
 pytestmark = pytest.mark.django_db
 
@@ -69,6 +76,24 @@ def test_what_else_matched_is_judged_as_well() -> None:
     verdicts.dismiss(group_of(one).pk, version=1, reviewer="anna")
     one.refresh_from_db()
     assert one.judged == [f"{1:0>64}:{2:0>64}", "a:b"]
+
+
+def test_what_was_compared_of_each_listing_is_judged_as_well() -> None:
+    version = EncoderVersion.objects.current("default")
+    first, second = pair("1", "2"), pair("3", "4")
+    for number, item in enumerate("1223"):
+        DuplicateCheck.objects.create(
+            collection=COLLECTION,
+            source_pk=number,
+            item_pk=item,
+            digest=f"d{number}",
+            encoder_version=version,
+        )
+    verdicts.dismiss(group_of(first).pk, version=1, reviewer="anna")
+    verdicts.confirm(group_of(second).pk, version=1, reviewer="anna")
+    for one, others in ((first, ["d0:", ":d1", ":d2"]), (second, ["d3:"])):
+        one.refresh_from_db()
+        assert one.judged == [*matched(one.evidence), *others]
 
 
 def test_one_pair_of_a_group_is_dismissed() -> None:
@@ -227,12 +252,12 @@ class TestMany:
         assert second.group_id is not None
         verdicts.choose_survivor(second.group_id, "3", version=1)
 
-        verdict = verdicts.judge(State.DISMISSED, {**groups, 99: 1}, reviewer="anna")
+        verdict = verdicts.judge(State.DISMISSED, {**groups, 10**9: 1}, reviewer="anna")
 
         assert states(first, second, third) == ["dismissed", "open", "dismissed"]
         assert [str(conflict).split()[1] for conflict in verdict.conflicts] == [
             str(second.group_id),
-            "99",
+            "1000000000",
         ]
         assert len(verdicts.undo(reviewer="anna", at=verdict.at).pairs) == 2
         assert states(first, second, third) == ["open"] * 3
