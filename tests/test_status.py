@@ -553,10 +553,14 @@ class TestBroker:
         assert looked.error == "No answer in 0.3 s."
 
 
-@pytest.mark.parametrize("number", ["soon", "1h"])
+@pytest.mark.parametrize("number", ["soon", "1h", "nan", "-1"])
 def test_numbers_are_numbers(number: str) -> None:
-    with pytest.raises(CommandError, match=f"invalid float value: '{number}'"):
-        run(f"--warn-overdue={number}")
+    for option in ("--warn-overdue", "--critical-overdue"):
+        with pytest.raises(CommandError, match=f"'{number}' is not a number of seconds"):
+            run(f"{option}={number}")
+    for option in ("--warn-dead", "--warn-unusable", "--workers"):
+        with pytest.raises(CommandError, match=f"'{number}' is not a whole number from 0 on"):
+            run(f"{option}={number}")
 
 
 @pytest.fixture

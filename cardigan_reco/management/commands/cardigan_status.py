@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -23,6 +23,22 @@ from cardigan_reco.status import CollectionStatus, Level, Limits, Problem, Statu
 
 UNKNOWN = 3
 """The exit code with which monitoring systems say that nothing is known."""
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not number >= 0:  # Nothing is overdue by more than "nan".
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
 
 
 class Command(BaseCommand):
@@ -44,25 +60,25 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
         parser.add_argument(
             "--warn-overdue",
-            type=float,
+            type=_seconds,
             metavar="SECONDS",
             help="How long a picture may be overdue: CARDIGAN_RECO['HEALTH']['OVERDUE_SECONDS'].",
         )
         parser.add_argument(
-            "--critical-overdue", type=float, metavar="SECONDS", help="Six times as long."
+            "--critical-overdue", type=_seconds, metavar="SECONDS", help="Six times as long."
         )
         parser.add_argument(
-            "--warn-dead", type=int, metavar="N", help="From so many dead pictures on: 1."
+            "--warn-dead", type=_count, metavar="N", help="From so many dead pictures on: 1."
         )
         parser.add_argument(
             "--warn-unusable",
-            type=int,
+            type=_count,
             metavar="N",
             help="From so many pictures on whose file is missing or bad: 100.",
         )
         parser.add_argument(
             "--workers",
-            type=int,
+            type=_count,
             metavar="N",
             help="How many should be there: CARDIGAN_RECO['HEALTH']['WORKERS'].",
         )
