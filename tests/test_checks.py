@@ -721,6 +721,20 @@ class TestExtension:
                 )
             ]
 
+    def test_e033_our_tables_are_kept_out(self, scratch: Scratch, settings: Settings) -> None:
+        settings.DATABASE_ROUTERS = [KeepsUsOut(writes_to="default")]
+        assert run(scratch) == []  # Nothing is written there.
+        settings.DATABASE_ROUTERS = [KeepsUsOut(writes_to=scratch)]
+        assert summary(run(scratch)) == [
+            (
+                "cardigan_reco.E033",
+                "The routers let testapp.ProductImageEmbedding, testapp.PosterEmbedding be in "
+                f"database {scratch!r}, but not what cardigan_reco itself needs beside it.",
+                "Let db_for_read, db_for_write and allow_migrate say of the app 'cardigan_reco' what "
+                "they say of the pictures' app, and migrate that database.",
+            )
+        ]
+
     def test_e021_a_server_without_pgvector(
         self, db: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -801,6 +815,19 @@ class TestExtension:
                 "Install 99.0 or newer on the server before migrating.",
             )
         ]
+
+
+class KeepsUsOut:
+    """Knows the shop's own apps, and has forgotten cardigan_reco."""
+
+    def __init__(self, writes_to: str) -> None:
+        self.writes_to = writes_to
+
+    def db_for_write(self, model: type[models.Model], **hints: object) -> str:
+        return self.writes_to
+
+    def allow_migrate(self, db: str, app_label: str, **hints: object) -> bool:
+        return app_label != "cardigan_reco"
 
 
 class ToLegacy:

@@ -11,6 +11,7 @@ from django.db.models import Model
 
 from cardigan_reco import database
 from cardigan_reco.fields import OPERATOR_CLASS, EmbeddingIndex
+from cardigan_reco.models import EncoderVersion
 
 from .models import declared_indexes, models_of
 from .settings import TAG, AppConfigs, Messages
@@ -25,7 +26,11 @@ def check_database(
         if not here:
             continue
         if connections[using].vendor == "postgresql":
-            messages += [*_extension(using), *_built_indexes(here, using)]
+            messages += [
+                *_extension(using),
+                *_own_tables(here, using),
+                *_built_indexes(here, using),
+            ]
         elif any(router.db_for_write(model) == using for model in here):
             messages += _vendor(using)
     return messages
@@ -70,6 +75,20 @@ def _extension(using: str) -> Messages:
             f"Database {using!r} has no extension vector, and its user may not create it.",
             hint="Let an administrator run CREATE EXTENSION vector; once, in this database.",
             id=f"{TAG}.E022",
+        )
+
+
+def _own_tables(models: Sequence[type[Model]], using: str) -> Messages:
+    """Without them, migrate ends at the first table of vectors, with a type that isn't there."""
+    written = [model for model in models if router.db_for_write(model) == using]
+    if written and not router.allow_migrate_model(using, EncoderVersion):
+        labels = ", ".join(model._meta.label for model in written)
+        yield checks.Error(
+            f"The routers let {labels} be in database {using!r}, but not what cardigan_reco itself "
+            "needs beside it.",
+            hint="Let db_for_read, db_for_write and allow_migrate say of the app 'cardigan_reco' "
+            "what they say of the pictures' app, and migrate that database.",
+            id=f"{TAG}.E033",
         )
 
 
