@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -204,6 +205,27 @@ def test_the_quickstart_leads_to_a_shelf(wheel: Path, tmp_path: Path) -> None:
     assert f"package: {installed}" in visit
     assert "shelf: ['brick', 'blue']" in visit
     assert "torch: False" in visit
+
+
+@pytest.mark.skipif(not shutil.which("xgettext"), reason="makemessages needs GNU gettext")
+def test_what_shoppers_read_is_collected_as_the_docs_say(tmp_path: Path) -> None:
+    docs = (ROOT / "docs/photo-page.md").read_text()
+    found = re.search(r"## In another language.*?```console\n(.*?)```", docs, re.DOTALL)
+    assert found
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(tmp_path),
+    }
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    subprocess.run(
+        ["bash", "-e", "-c", found[1]], cwd=tmp_path, env=environment, check=True, timeout=60
+    )
+    texts = (tmp_path / "locale/cardigan/de/LC_MESSAGES/django.po").read_text()
+    for said in ("Similar products", "Search by photo", "Find what looks like it"):
+        assert f'msgid "{said}"' in texts
+    assert "Duplicate listings" not in texts
 
 
 def test_the_version_is_said_once() -> None:
