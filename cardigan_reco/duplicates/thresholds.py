@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from django.db import connections
+from django.db.models import Count, Func, IntegerField, Q, QuerySet, Value
 
-from cardigan_reco.models import DuplicatePair, DuplicateState
+from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState
 
 THRESHOLDS = (*(step / 20 for step in range(1, 20)), 0.97, 0.99)
 CONFIDENCE = 1.959964
@@ -31,25 +31,35 @@ class Row(NamedTuple):
     high: float | None
 
 
-def table(collection: str, using: str) -> list[Row]:
+def table(
+    collection: str, using: str, *, within: QuerySet[DuplicateGroup] | None = None
+) -> list[Row]:
     """Returns what each threshold would report, and its precision by the verdicts so far.
 
-    `collection`: the name of its pictures, as pairs hold it. One statement. The precision is of
-    the pairs that were judged: where people judge the surest first, it flatters low thresholds, and
-    says nothing of those below what was ever reported.
+    `collection`: the name of its pictures, as pairs hold it. `within`: the groups whose pairs are
+    counted; without it, all. One statement. The precision is of the pairs that were judged: where
+    people judge the surest first, it flatters low thresholds, and says nothing of those below what
+    was ever reported.
     """
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT width_bucket(probability, %s::float8[]),
-                count(*),
-                count(*) FILTER (WHERE state = ANY(%s)),
-                count(*) FILTER (WHERE state = %s)
-            FROM {DuplicatePair._meta.db_table} WHERE collection = %s GROUP BY 1
-            """,
-            [list(THRESHOLDS), list(CONFIRMED), DuplicateState.DISMISSED, collection],
+    pairs = DuplicatePair.objects.using(using).filter(collection=collection)
+    if within is not None:
+        pairs = pairs.filter(group__in=within.using(using).order_by().values("pk"))
+    bucket = Func(
+        "probability",
+        Value(list(THRESHOLDS)),
+        function="width_bucket",
+        output_field=IntegerField(),
+    )
+    counted = (
+        pairs.annotate(bucket=bucket)
+        .values_list("bucket")
+        .annotate(
+            reported=Count("pk"),
+            confirmed=Count("pk", filter=Q(state__in=CONFIRMED)),
+            dismissed=Count("pk", filter=Q(state=DuplicateState.DISMISSED)),
         )
-        buckets = {bucket: counts for bucket, *counts in cursor.fetchall()}
+    )
+    buckets = {place: counts for place, *counts in counted}
     rows = []
     reported = confirmed = dismissed = 0
     for place in range(len(THRESHOLDS), 0, -1):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django import VERSION, template
+from django.contrib.admin.sites import all_sites
 from django.contrib.admin.utils import label_for_field
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, router, transaction
+from django.db import DatabaseError, transaction
 from django.db.models.options import Options
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -28,14 +29,15 @@ MOST = 1000
 
 @register.simple_tag(takes_context=True)
 def count_open_duplicates(context: template.Context) -> str:
-    """Writes the number of open groups behind the report's name in the `app_list` of an admin page.
+    """Writes the number of open groups behind the report's name in the `app_list` of an admin page:
+    of those that its ModelAdmin shows to the person.
 
     Does nothing for people who may not see the report, and where duplicates aren't looked for.
     """
     for app in context.get("app_list") or ():
         for model in app["models"]:
             if app["app_label"] == "cardigan_reco" and model["object_name"] == "DuplicateGroup":
-                count = _open_groups()
+                count = _open_groups(context)
                 if count:
                     told = f"{MOST - 1}+" if count == MOST else str(count)
                     model["name"] = format_html(
@@ -86,16 +88,20 @@ def sort_links(changelist: ChangeList) -> list[dict[str, Any]]:
     return links
 
 
-def _open_groups() -> int | None:
-    """Returns how many there are, up to MOST; None where that can't be known."""
+def _open_groups(context: template.Context) -> int | None:
+    """Returns how many the person may see, up to MOST; None where that can't be known."""
+    request = context["request"]
+    name = getattr(request, "current_app", "admin")
+    reports = (site._registry.get(DuplicateGroup) for site in all_sites if site.name == name)
+    report = next(filter(None, reports), None)
     try:
         shop = listings.current()
-        if shop is None:
+        if shop is None or report is None:
             return None
-        groups = DuplicateGroup.objects.filter(
+        groups = report.get_queryset(request).filter(
             collection=shop.collection, state=DuplicateState.OPEN
         )
-        with transaction.atomic(using=router.db_for_read(DuplicateGroup)):
-            return groups[:MOST].count()
+        with transaction.atomic(using=groups.db):
+            return groups.order_by()[:MOST].count()
     except (LookupError, ImportError, ImproperlyConfigured, DatabaseError):
         return None  # The index leads to the pages that say what is wrong.

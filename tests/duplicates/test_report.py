@@ -94,6 +94,16 @@ def shown(client: Client, query: str = "") -> list[int]:
     return [int(pk) for pk in re.findall(r'data-cardigan-group="(\d+)"', response.content.decode())]
 
 
+def show_only(own: DuplicateGroup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Narrows the report as a shop does whose sellers have staff."""
+
+    def get_queryset(admin: DuplicateGroupAdmin, request: HttpRequest) -> QuerySet[Any]:
+        groups = super(DuplicateGroupAdmin, admin).get_queryset(request)
+        return groups.filter(pairs__group=own.pk).distinct()
+
+    monkeypatch.setattr(DuplicateGroupAdmin, "get_queryset", get_queryset, raising=False)
+
+
 def state(group: DuplicateGroup) -> str:
     return DuplicateGroup.objects.get(pk=group.pk).state
 
@@ -507,12 +517,7 @@ class TestPermissions:
         judge(admin_client, f"dismiss:{other.pk}:1")
         undo = f"undo:{DuplicatePair.objects.get(group=other).reviewed_at.isoformat()}"
         survivor = DuplicatePair.objects.get(group=other).first_pk
-
-        def get_queryset(admin: DuplicateGroupAdmin, request: HttpRequest) -> QuerySet[Any]:
-            groups = super(DuplicateGroupAdmin, admin).get_queryset(request)
-            return groups.filter(pairs__group=own.pk).distinct()
-
-        monkeypatch.setattr(DuplicateGroupAdmin, "get_queryset", get_queryset, raising=False)
+        show_only(own, monkeypatch)
         for verdict in (f"reopen:{other.pk}:2", f"survivor:{other.pk}:2:{survivor}", undo):
             answer = judge(admin_client, verdict, fragment="1")
             assert answer.status_code == 409
@@ -529,6 +534,20 @@ class TestPermissions:
         undo = re.search(r'value="(undo:[^"]+)"', text)[1]
         assert judge(admin_client, undo, fragment="1").status_code == 200
         assert [state(own), state(other)] == ["open", "dismissed"]
+
+    def test_what_others_see_is_not_counted(
+        self, admin_client: Client, add_product: AddProduct, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own, *others = open_groups(4, add_product)
+        for one in others[:2]:
+            judge(admin_client, f"confirm:{one.pk}:1")
+        show_only(own, monkeypatch)
+        assert "No pair was confirmed or dismissed yet" in read(admin_client.get(THRESHOLDS))
+        judge(admin_client, f"dismiss:{own.pk}:1")
+        assert "0.90 1 0 1 0.000" in read(admin_client.get(THRESHOLDS))
+        assert "open)" not in read(admin_client.get("/admin/"))
+        judge(admin_client, f"reopen:{own.pk}:2")
+        assert "Duplicate listings (1 open)" in read(admin_client.get("/admin/"))
 
     def test_nothing_is_added_changed_or_deleted_by_forms(
         self, admin_client: Client, group: DuplicateGroup
@@ -844,7 +863,8 @@ class TestSharedPictures:
 class TestThresholds:
     def test_chart_and_table(self, admin_client: Client) -> None:
         for number, judged in enumerate(["confirmed"] * 8 + ["dismissed"] * 2 + ["open"]):
-            pair(f"{number}1", f"{number}2", probability=0.55 + number / 25, state=judged)
+            probability = 0.55 + number / 25
+            group_of(pair(f"{number}1", f"{number}2", probability=probability, state=judged))
         page = admin_client.get(THRESHOLDS).content.decode()
         assert '<svg viewBox="0 0 640 320" role="img"' in page
         assert len(re.findall("<circle", page)) == len(re.findall(r"<td>0\.\d{3}–", page)) > 5
@@ -859,7 +879,7 @@ class TestThresholds:
     def test_numbers_of_other_languages_draw_the_same(
         self, admin_client: Client, settings: Settings
     ) -> None:
-        pair("1", "2", state="confirmed")
+        group_of(pair("1", "2", state="confirmed"))
         settings.LANGUAGE_CODE = "de"
         page = admin_client.get(THRESHOLDS).content.decode()
         assert re.search(r'points="[\d.]+,[\d.]+( [\d.]+,[\d.]+)*"', page)

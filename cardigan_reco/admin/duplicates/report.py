@@ -143,8 +143,8 @@ class DuplicateGroupAdmin(JudgingPages, MergingPages):
         settings = conf.current().duplicate_listings
         rows, drawn = [], None
         if shop is not None and settings is not None:
-            using = self.get_queryset(request).db
-            rows = thresholds.table(shop.collection, using)
+            groups = self.get_queryset(request)
+            rows = thresholds.table(shop.collection, groups.db, within=groups)
             drawn = chart.draw(rows, settings.min_probability)
         context = {
             **self._page_context(request, _("Which threshold to report from")),
