@@ -451,6 +451,24 @@ class TestVerdicts:
         assert LogEntry.objects.count() == 1
         assert judge(admin_client, "confirm:999:1", fragment="1").status_code == 409
 
+    def test_a_note_that_is_not_stored_is_given_back(
+        self, admin_client: Client, group: DuplicateGroup
+    ) -> None:
+        """There may be no field for it any more on the page that it leads back to."""
+        survivor = DuplicatePair.objects.get().first_pk
+        for version, verdict in enumerate([f"survivor:{group.pk}:1:{survivor}", "", ""], start=1):
+            note = {f"note-{group.pk}": f"mug <{version}>"}
+            judge(admin_client, verdict or f"dismiss:{group.pk}:2", **note)
+            text = read(admin_client.get(REPORT))
+            assert ("Your note: mug" in text) == (version != 2)
+        assert "Your note: mug &lt;3&gt;" in text
+        assert DuplicatePair.objects.get().note == "mug <2>"
+
+    def test_a_note_may_hold_anything(self, admin_client: Client, group: DuplicateGroup) -> None:
+        note = {f"note-{group.pk}": " \0One\nmug\0, “☕” "}
+        assert judge(admin_client, f"confirm:{group.pk}:1", **note).status_code == 302
+        assert DuplicatePair.objects.get().note == "One\nmug, “☕”"
+
     @pytest.mark.parametrize(
         "verdict",
         [
@@ -609,9 +627,11 @@ class TestBulk:
         one, two = open_groups(2, add_product)
         page = self.ask(admin_client, "confirm_selected", one, two)
         judge(admin_client, f"dismiss:{one.pk}:1")
-        answer = admin_client.post(BULK, self.form(page), follow=True)
+        form = {**self.form(page), "note": "Two photos"}
+        answer = admin_client.post(BULK, form, follow=True)
         assert [state(one), state(two)] == ["dismissed", "confirmed"]
         assert f"Group {one.pk} has changed since you saw it" in read(answer)
+        assert "Your note: Two photos" in read(answer)
         assert "1 pair confirmed." in read(answer)
 
     def test_what_can_not_change_is_named(
@@ -698,9 +718,10 @@ class TestMerging:
         self, admin_client: Client, group: DuplicateGroup, mugs: tuple[Product, Product]
     ) -> None:
         judge(admin_client, f"dismiss:{group.pk}:1")
-        data = {"survivor": str(mugs[1].pk), "version": "1"}
+        data = {"survivor": str(mugs[1].pk), "version": "1", "note": "One mug"}
         answer = admin_client.post(page_of(group, "merge"), data, follow=True)
         assert "has changed" in read(answer)
+        assert "Your note: One mug" in read(answer)
         assert Product.objects.filter(is_public=True).count() == 2
         assert LogEntry.objects.count() == 1
 

@@ -68,6 +68,8 @@ class JudgingPages(ReportPages):
         if request.POST.get("fragment"):
             return self._fragment(request, shop, outcome)
         self._tell(request, outcome)
+        if outcome.conflicts or decision.verb == "survivor":
+            self._tell_note(request, note)
         return HttpResponseRedirect(self._next(request))
 
     def bulk_view(self, request: HttpRequest) -> HttpResponse:
@@ -87,6 +89,8 @@ class JudgingPages(ReportPages):
         within = self.get_queryset(request)
         outcome = decisions.carry_out_for_all(verb, chosen, person_of(request), note, within=within)
         self._tell(request, outcome)
+        if outcome.conflicts:
+            self._tell_note(request, note)
         return HttpResponseRedirect(self._next(request))
 
     @admin.action(description=gettext_lazy("Confirm the selected …"), permissions=["change"])

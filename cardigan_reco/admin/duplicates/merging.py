@@ -80,14 +80,17 @@ class MergingPages(ReportPages):
                 decisions.log([card.group.pk], person, said, using=using)
         except (CardiganError, ValidationError, ValueError) as error:
             told = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
-            self.message_user(request, told, messages.ERROR)
-            return HttpResponseRedirect(card.url)
+            return self._refuse(request, card, told)
         except Error as error:
             extra = {"group": card.group.pk, "database": using}
             logger.exception("Group %d could not be merged", card.group.pk, extra=extra)
             # Of a ProtectedError, str() would show all that it protects.
             told = _("The shop’s merge failed: %s") % str(*error.args[:1]).strip()
-            self.message_user(request, told, messages.ERROR)
-            return HttpResponseRedirect(card.url)
+            return self._refuse(request, card, told)
         self.message_user(request, _("The listings are merged."), messages.SUCCESS)
         return HttpResponseRedirect(self._next(request))
+
+    def _refuse(self, request: HttpRequest, card: Card, told: str) -> HttpResponse:
+        self.message_user(request, told, messages.ERROR)
+        self._tell_note(request, note_of(request))
+        return HttpResponseRedirect(card.url)

@@ -92,9 +92,15 @@ class ReportPages(ReadOnlyAdmin):
             message = _("%d more groups have changed meanwhile, and were left alone.") % more
             self.message_user(request, message, messages.WARNING)
 
+    def _tell_note(self, request: HttpRequest, note: str) -> None:
+        """Gives back what a person wrote that isn't stored, or not with all that it was for."""
+        if note:
+            self.message_user(request, f"{_('Your note:')} {note}", messages.WARNING)
+
     def _gone(self, request: HttpRequest, pk: str) -> HttpResponse:
         message = _("Duplicate listing %s isn’t there any more.") % pk
         self.message_user(request, message, messages.WARNING)
+        self._tell_note(request, note_of(request))
         return HttpResponseRedirect(self._url("changelist"))
 
     def _next(self, request: HttpRequest) -> str:
@@ -132,5 +138,5 @@ def shop_or_problem() -> tuple[Listings | None, str]:
 
 
 def note_of(request: HttpRequest, name: str = "note") -> str:
-    """Returns what a person wrote beside a verdict."""
-    return request.POST.get(name, "").strip()[:MAX_NOTE]
+    """Returns what a person wrote beside a verdict, without what PostgreSQL refuses in a text."""
+    return request.POST.get(name, "").replace("\0", "").strip()[:MAX_NOTE]
