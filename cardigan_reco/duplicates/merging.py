@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from cardigan_reco.exceptions import Conflict
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState
 
-from . import grouping, listings, verdicts
+from . import conflicts, grouping, listings
 from .pairs import matched, touching
 
 merged = Signal()
@@ -48,7 +48,7 @@ def merge(
         raise LookupError("CARDIGAN_RECO['DUPLICATES'] is not set, so there is nothing to merge.")
     using = using or router.db_for_write(DuplicateGroup)
     with transaction.atomic(using=using):
-        group = verdicts.locked_group(group_pk, version=version, using=using)
+        group = conflicts.locked_group(group_pk, version=version, using=using)
         if group.state not in (DuplicateState.OPEN, DuplicateState.CONFIRMED):
             raise Conflict(
                 _("Group %(group)d can’t be merged: it is %(state)s.")

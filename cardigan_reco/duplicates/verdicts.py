@@ -1,23 +1,36 @@
-"""What people say of the pairs that were found: they confirm, dismiss, reopen, choose who stays."""
+"""What people say of the pairs that were found: they confirm, dismiss, reopen."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import router, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from cardigan_reco.exceptions import Conflict
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState
 
-from . import grouping
+from . import conflicts, grouping
+from .conflicts import locked_group
 from .pairs import judged
+from .survivors import choose_survivor
+
+__all__ = [
+    "FROM",
+    "Verdict",
+    "choose_survivor",
+    "confirm",
+    "dismiss",
+    "judge",
+    "locked_group",
+    "reopen",
+    "undo",
+]
 
 JUDGED = (DuplicateState.CONFIRMED, DuplicateState.DISMISSED)
 FROM: Mapping[DuplicateState, Collection[DuplicateState]] = {
@@ -139,64 +152,11 @@ def undo(
         )
         if within is not None:
             said = said.filter(group__in=within.using(using).values("pk"))
-        _lock(said.values_list("collection", flat=True).distinct(), using)
+        conflicts.lock(said.values_list("collection", flat=True).distinct(), using)
         rows = list(said.order_by("pk").select_for_update())
         if not rows:
             raise Conflict(_("There is nothing left to undo: it has been changed since."))
         return _settle(DuplicateState.OPEN, rows, [], reviewer, "", using)
-
-
-def choose_survivor(
-    group_pk: int,
-    survivor_pk: str,
-    *,
-    version: int,
-    within: QuerySet[DuplicateGroup] | None = None,
-    using: str | None = None,
-) -> int:
-    """Sets which listing of a group is to stay; "" takes the choice back. Returns the new version.
-
-    `within`: as confirm() takes it. Raises Conflict where the group has changed since `version`, or
-    was merged, and ValueError for a listing that isn't in the group.
-    """
-    using = using or router.db_for_write(DuplicateGroup)
-    with transaction.atomic(using=using):
-        group = locked_group(group_pk, version=version, within=within, using=using)
-        if group.state == DuplicateState.MERGED:
-            raise Conflict(_("Group %d was merged already.") % group_pk)
-        members = _members(group_pk, using)
-        if survivor_pk and survivor_pk not in members:
-            raise ValueError(
-                f"Listing {survivor_pk!r} is not in group {group_pk}. Choices are: "
-                f"{', '.join(members)}."
-            )
-        group.survivor_pk = survivor_pk
-        group.version += 1
-        group.changed_at = timezone.now()
-        group.save(using=using, update_fields=["survivor_pk", "version", "changed_at"])
-        return group.version
-
-
-def locked_group(
-    group_pk: int,
-    *,
-    version: int,
-    within: QuerySet[DuplicateGroup] | None = None,
-    using: str,
-) -> DuplicateGroup:
-    """Returns a group as a person saw it, locked until the transaction ends; raises Conflict."""
-    group = _locked([group_pk], within, using).get(group_pk)
-    if group is None:
-        raise _gone(group_pk)
-    if group.version != version:
-        raise _changed(group, using)
-    return group
-
-
-def _members(group_pk: int, using: str) -> list[str]:
-    """Returns the primary keys of a group's listings, as text."""
-    rows = DuplicatePair.objects.using(using).filter(group=group_pk)
-    return sorted({pk for row in rows.values_list("first_pk", "second_pk") for pk in row})
 
 
 def _single(
@@ -226,13 +186,13 @@ def _change(
 ) -> Verdict:
     using = using or router.db_for_write(DuplicatePair)
     with transaction.atomic(using=using):
-        found = _locked(groups, within, using)
+        found = conflicts.locked(groups, within, using)
         rows = DuplicatePair.objects.using(using).filter(group__in=found)
         by_group: dict[int, list[DuplicatePair]] = defaultdict(list)
         for pair in rows.order_by("pk").select_for_update():
             if pair.group_id is not None:
                 by_group[pair.group_id].append(pair)
-        conflicts, chosen = [], list[DuplicatePair]()
+        refused, chosen = list[Conflict](), list[DuplicatePair]()
         for pk, version in groups.items():
             group = found.get(pk)
             able = [
@@ -241,26 +201,26 @@ def _change(
                 if pair.state in FROM[state] and (only is None or pair.pk in only)
             ]
             if group is None:
-                conflicts.append(_gone(pk))
+                refused.append(conflicts.gone(pk))
             elif group.version != version:
-                conflicts.append(_changed(group, using))
+                refused.append(conflicts.changed(group, using))
             elif not able or (only is not None and len(able) < len(set(only))):
-                conflicts.append(_nothing(state, group))
+                refused.append(conflicts.nothing(state, group))
             else:
                 chosen += able
-        return _settle(state, chosen, conflicts, reviewer, note, using)
+        return _settle(state, chosen, refused, reviewer, note, using)
 
 
 def _settle(
     state: DuplicateState,
     chosen: list[DuplicatePair],
-    conflicts: list[Conflict],
+    refused: list[Conflict],
     reviewer: str,
     note: str,
     using: str,
 ) -> Verdict:
     """Brings locked pairs to a state and forms their groups anew."""
-    verdict = Verdict(timezone.now(), conflicts=conflicts)
+    verdict = Verdict(timezone.now(), conflicts=refused)
     if not chosen:
         return verdict
     verdict.pairs = [pair.pk for pair in chosen]
@@ -281,63 +241,3 @@ def _settle(
     now = rows.filter(pk__in=held, group__isnull=False)
     verdict.groups = sorted(set(now.values_list("group", flat=True)))
     return verdict
-
-
-def _lock(collections: Iterable[str], using: str) -> None:
-    for collection in sorted(collections):
-        grouping.lock(collection, using=using)
-
-
-def _locked(
-    group_pks: Iterable[int], within: QuerySet[DuplicateGroup] | None, using: str
-) -> dict[int, DuplicateGroup]:
-    """Returns those of the groups that are there, their collections and rows locked."""
-    rows = DuplicateGroup.objects.using(using).filter(pk__in=list(group_pks))
-    if within is not None:
-        # By a subquery, since PostgreSQL locks no rows that are made distinct or counted.
-        rows = rows.filter(pk__in=within.using(using).values("pk"))
-    _lock(rows.values_list("collection", flat=True).distinct(), using)
-    return {group.pk: group for group in rows.order_by("pk").select_for_update()}
-
-
-def _gone(pk: int) -> Conflict:
-    return Conflict(
-        _(
-            "Group %d isn’t there any more: what spoke for it is gone, or it became part of "
-            "another one."
-        )
-        % pk
-    )
-
-
-def _changed(group: DuplicateGroup, using: str) -> Conflict:
-    """Says what has become of a group since a person saw it, and by whom."""
-    told = [
-        _("Group %(group)d has changed since you saw it, so nothing was done.")
-        % {"group": group.pk},
-        _("It is %(state)s now.") % {"state": group.get_state_display()},
-    ]
-    last = (
-        DuplicatePair.objects.using(using)
-        .filter(group=group.pk, reviewed_at__isnull=False)
-        .order_by("-reviewed_at")
-        .values_list("reviewer", "reviewed_at")
-        .first()
-    )
-    if last and last[1]:
-        at = timezone.localtime(last[1]) if timezone.is_aware(last[1]) else last[1]
-        when = date_format(at, "DATETIME_FORMAT")
-        told.append(
-            _("It was last judged by %(who)s, %(when)s.") % {"who": last[0] or "?", "when": when}
-        )
-    if group.survivor_pk:
-        told.append(_("Listing %s is to stay.") % group.survivor_pk)
-    return Conflict(" ".join(told))
-
-
-def _nothing(state: DuplicateState, group: DuplicateGroup) -> Conflict:
-    if state == DuplicateState.OPEN:
-        told = _("Nothing in group %(group)d can be reopened: it is %(state)s.")
-    else:
-        told = _("Nothing in group %(group)d is open any more: it is %(state)s.")
-    return Conflict(told % {"group": group.pk, "state": group.get_state_display()})
