@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test import override_settings
 
-from cardigan_reco import queue
+from cardigan_reco import backlog, queue
 from cardigan_reco.models import EncodingRequest
 from cardigan_reco.queue import Claim, Failure
 from tests.testapp.models import PosterEmbedding, ProductImageEmbedding
@@ -88,6 +88,27 @@ def test_a_mark_takes_the_lease_away() -> None:
     with transaction.atomic():
         assert queue.lock(claims, using=DB) == set()
     assert states() == {"1": "waiting"}
+
+
+def test_what_is_marked_again_while_it_waits_keeps_its_place() -> None:
+    """Otherwise what is saved more often than the queue is long would never be encoded."""
+    mark(1)
+    mark(2)
+    mark(1)
+    assert [c.source_pk for c in claim(1)] == ["1"]
+    mark(1)  # It had its turn.
+    assert [c.source_pk for c in claim(1)] == ["2"]
+
+
+def test_what_has_failed_waits_from_now_on_when_it_is_marked_again() -> None:
+    mark(1, 2)
+    dead, late = claim()
+    queue.fail(dead, Failure.DEAD, "broken", using=DB)
+    queue.postpone(late, "storage down", charged=False, using=DB)
+    EncodingRequest.objects.filter(state="dead").update(available_at="2000-01-01T00:00Z")
+    mark(1, 2)
+    assert backlog.of_all(using=DB)["testapp.productimageembedding"].overdue_seconds < 60
+    assert [c.source_pk for c in claim()] == ["1", "2"]
 
 
 def test_an_expired_lease_is_fenced() -> None:

@@ -32,7 +32,8 @@ def marking(collection: str, pks: str, *, table: str = TABLE) -> str:
     """Returns the statement that marks each text `pk` of `pks`, an item of FROM; all is SQL.
 
     It goes by the order of the keys, so that two who mark the same sources at once can't each
-    hold what the other waits for.
+    hold what the other waits for. What waits already keeps its place: a source that is saved more
+    often than the queue is long would never have its turn.
     """
     return f"""
         INSERT INTO {table} AS request
@@ -40,7 +41,9 @@ def marking(collection: str, pks: str, *, table: str = TABLE) -> str:
         SELECT {collection}, pk, 1, 'waiting', 0, '' FROM {pks} ORDER BY pk COLLATE "C"
         ON CONFLICT (collection, source_pk) DO UPDATE SET
             version = request.version + 1, state = 'waiting', attempts = 0, error = '',
-            requested_at = clock_timestamp(), available_at = clock_timestamp(),
+            requested_at = clock_timestamp(),
+            available_at = CASE WHEN request.state = 'waiting'
+                THEN least(request.available_at, clock_timestamp()) ELSE clock_timestamp() END,
             lease_token = NULL, lease_expires_at = NULL
         """
 
