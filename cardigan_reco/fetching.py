@@ -16,7 +16,9 @@ from django.db.models.query import ModelIterable
 from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 
+from .asking import asking
 from .models import Embedding
+from .prepared import Statement
 
 if TYPE_CHECKING:
     _Lookup = Lookup[Any]
@@ -95,17 +97,19 @@ class Items:
     def __init__(self, within: QuerySet[Any], condition: str) -> None:
         # Their attributes without a public name are Django's, as ModelIterable uses them.
         is_bare = _is_bare(within.query)
-        chosen = within if is_bare else within.filter(_Meets(F("pk"), condition))
-        self._queryset: Any = chosen.order_by()
+        is_whole = is_bare or looks_at_others(within.query)
+        chosen = within if is_whole else within.filter(_Meets(F("pk"), condition))
+        self._queryset: Any = chosen if within.query.distinct_fields else chosen.order_by()
         self._compiler = self._queryset.query.get_compiler(within.db)
         self.sql, self.parameters = self._compiler.as_sql()
-        if is_bare:
-            targets = [column.target for column, _sql, _alias in self._compiler.select]
+        if is_whole:
+            targets = [getattr(one, "target", None) for one, _sql, _alias in self._compiler.select]
             names = [f"c{place}" for place in range(len(targets))]
             key = names[targets.index(within.model._meta.pk)]
             table = f"({self.sql}) AS candidate ({', '.join(names)})"
-            self.keys = f"SELECT {key} FROM {table}"
             self.sql = f"SELECT * FROM {table} WHERE {key} {condition}"
+            if is_bare:
+                self.keys = f"SELECT {key} FROM {table}"
 
     def objects(self, rows: Iterable[Sequence[Any]]) -> list[Any]:
         """Returns the objects, as the queryset itself would give them."""
@@ -120,18 +124,33 @@ def items(within: QuerySet[Any], condition: str) -> Items | None:
     each in a row of its own; None where the queryset does more than to name rows and their columns,
     or is empty without asking.
     """
-    query, kind = within.query, type(within)
-    is_plain = (
+    try:
+        may = _is_plain(within) and not looks_at_others(within.query)
+        return Items(within, condition) if may else None
+    except EmptyResultSet:
+        return None
+
+
+def among(within: QuerySet[Any], pks: Sequence[Any]) -> list[Any]:
+    """Returns the objects of `within` with these keys, each as the whole of it gives them: a rank
+    is that among all.
+    """
+    if not (looks_at_others(within.query) and _is_plain(within)):
+        return list(within.filter(pk__in=pks))
+    items = Items(within, "= ANY(%s)")
+    with asking(within.db) as ask:
+        return items.objects(ask(Statement(items.sql, [*items.parameters, list(pks)]), None))
+
+
+def _is_plain(within: QuerySet[Any]) -> bool:
+    """Returns whether a queryset makes objects of its rows as Django does."""
+    kind = type(within)
+    return (
         within._iterable_class is ModelIterable
         and kind._fetch_all is QuerySet._fetch_all
         and kind.__iter__ is QuerySet.__iter__
-        and not query.select_for_update
-        and not looks_at_others(query)
+        and not within.query.select_for_update
     )
-    try:
-        return Items(within, condition) if is_plain else None
-    except EmptyResultSet:
-        return None
 
 
 def looks_at_others(query: Query) -> bool:

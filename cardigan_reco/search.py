@@ -213,7 +213,7 @@ def _hydrate(
         if match.item is None and (match.source is None or not items)
     ]
     if others:
-        items |= {item.pk: item for item in within.filter(pk__in=others)}
+        items |= {item.pk: item for item in fetching.among(within, others)}
     if embedding.item_field is None:
         sources = {pk: Source(item, pk) for pk, item in items.items()}
         must_hold = False  # What isn't in `within` may be gone as well.

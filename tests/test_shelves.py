@@ -235,6 +235,23 @@ def test_a_filter_that_looks_at_other_rows_looks_at_all(
         assert found(query, within=within()) == searched(query, settings, within=within())
 
 
+def test_a_rank_is_that_among_all(version: EncoderVersion) -> None:
+    """Not among those that are near, which a filter by a later rank would leave nothing of."""
+    query = product_at("query", [0], version)
+    for number in range(1, 7):
+        product_at(f"at {number}", [10 * number], version, parent=query)
+    ranked = Product.objects.annotate(place=Window(RowNumber(), order_by="-id"))
+    later = ranked.filter(place__gt=3).select_related("parent").prefetch_related("images")
+    shelf = similar_to(query, within=later, limit=2)
+    assert [(item.title, item.place) for item in shelf] == [("at 1", 6), ("at 2", 5)]
+    with CaptureQueriesContext(connection) as asked:
+        assert [item.parent for item in shelf] == [query, query]
+        assert [len(item.images.all()) for item in shelf] == [1, 1]
+    assert len(asked) == 0
+    assert titles(similar_to(query, within=ranked.filter(place=2))) == ["at 5"]
+    assert similar_to(query, within=ranked.filter(place=9)) == []
+
+
 def test_a_filter_that_leaves_few_is_searched(version: EncoderVersion, settings: Settings) -> None:
     query = product_at("query", [0], version)
     for number in range(60):
