@@ -775,6 +775,14 @@ class TestInstallation:
         with pytest.raises(CaptureError, match=r"permission denied.* Let the owner of the table"):
             capture.install(IMAGES, using=importer)
 
+    def test_rights_that_everybody_has_are_taken_back(self, images: Images) -> None:
+        """As after `pg_restore --no-privileges`: a new function may be used by anybody."""
+        function = f'"{capture.function_name(IMAGES.collection)}"'
+        execute(f"GRANT EXECUTE ON FUNCTION {function}() TO PUBLIC")
+        assert capture.state(IMAGES, using=DB) is State.OUTDATED
+        assert capture.install(IMAGES, using=DB)
+        assert capture.state(IMAGES, using=DB) is State.CURRENT
+
     def test_another_projects_functions_are_not_ours(self, no_triggers: None) -> None:
         other = f'other."{capture.function_name("x.y")}"'
         execute(

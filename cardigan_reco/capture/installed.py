@@ -32,7 +32,7 @@ class Installed:
 
     has_function: bool
     is_current: bool
-    """Whether the function is the one of the definition."""
+    """Whether the function is the one of the definition, and nobody else may use it."""
     triggers: frozenset[Trigger]
     """Those that are switched off are not among them."""
 
@@ -53,7 +53,11 @@ def find(definition: Definition, *, using: str) -> Installed:
     """Returns what is there of a definition."""
     with connections[using].cursor() as cursor:
         cursor.execute(
-            "SELECT oid, prosrc, prosecdef, proconfig FROM pg_proc WHERE oid = to_regprocedure(%s)",
+            """
+            SELECT oid, prosrc, prosecdef, proconfig,
+                has_function_privilege('public', oid, 'EXECUTE')
+            FROM pg_proc WHERE oid = to_regprocedure(%s)
+            """,
             [f"{definition.function}()"],
         )
         row = cursor.fetchone()
@@ -73,7 +77,7 @@ def find(definition: Definition, *, using: str) -> Installed:
             Trigger(table, name, EVENTS.get(kind, "other"), label)
             for table, name, kind, label in cursor.fetchall()
         )
-    is_current = properties == [definition.body, True, CONFIGURATION]
+    is_current = properties == [definition.body, True, CONFIGURATION, False]
     return Installed(True, is_current, triggers)
 
 
