@@ -15,7 +15,7 @@ from django.db import OperationalError, connections
 
 from .asking import asking, sparing
 from .models import Embedding
-from .prepared import Statement, are_few
+from .prepared import Statement, may_be_kept
 
 EVERY_SECONDS = 10
 """How long an estimate is believed."""
@@ -57,7 +57,7 @@ def _now() -> int:
 
 
 def _is_kept(parameters: Sequence[Any]) -> bool:
-    if not are_few(parameters, MOST_PARAMETERS):
+    if not may_be_kept(parameters, MOST_PARAMETERS):
         return False
     try:
         hash(tuple(parameters))

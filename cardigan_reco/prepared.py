@@ -70,7 +70,7 @@ _kept: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
 """By the driver's connections: Django's outlive them."""
 
 
-def are_few(parameters: Sequence[Any], most: int) -> bool:
+def may_be_kept(parameters: Sequence[Any], most: int) -> bool:
     """Returns whether parameters may be kept in memory: `most`, and no long texts."""
     characters = sum(len(one) for one in parameters if isinstance(one, str))
     return len(parameters) <= most and characters <= MOST_CHARACTERS
@@ -114,7 +114,7 @@ def _kept_one(connection: BaseDatabaseWrapper, statement: Statement) -> Statemen
     is_pooled = connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]
     if not most or is_pooled or not takes_several_statements(connection):
         return None
-    if not are_few(statement.shared, MOST_SHARED):
+    if not may_be_kept(statement.shared, MOST_SHARED):
         return None
     connection.ensure_connection()
     kept = _kept.setdefault(connection.connection, _Kept())
