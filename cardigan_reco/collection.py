@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist
 from django.db import connections, router
-from django.db.models import Model
+from django.db.models import Field, Model
 
 from . import conf
 from .models import Embedding
@@ -41,15 +46,43 @@ def databases() -> list[str]:
     return sorted({written_to(model) for model in models()})
 
 
+@dataclass(frozen=True)
+class Step:
+    """A model on the way from an embedding's source to the picture."""
+
+    embedding: type[Embedding]
+    to_here: str
+    """Lookup from the source to its row; "": it is the source itself."""
+    field: Field[Any, Any]
+    """Of its rows, leads on: a foreign key, or at last the picture."""
+
+    @property
+    def is_last(self) -> bool:
+        return not self.field.is_relation
+
+
 @cache
-def fed_by(source: type[Model]) -> tuple[type[Embedding], ...]:
-    """Returns the embedding models whose pictures live on `source` or on a parent of it.
+def steps_through(model: type[Model]) -> tuple[Step, ...]:
+    """Returns the steps of all embedding models that rows of `model`, or of a parent of it, are.
 
     A source that is a proxy may be saved as its concrete model, too.
     """
     return tuple(
-        model for model in models() if model.source_model()._meta.concrete_model in source.__mro__
+        step
+        for embedding in models()
+        for at, step in _steps(embedding)
+        if at._meta.concrete_model in model.__mro__
     )
+
+
+def _steps(embedding: type[Embedding]) -> Iterator[tuple[type[Model], Step]]:
+    at: Any = embedding.source_model()
+    names = embedding.image_field.split("__")
+    with suppress(FieldDoesNotExist):  # The system check says so, and must be reached for that.
+        for place, name in enumerate(names):
+            field = at._meta.get_field(name)
+            yield at, Step(embedding, "__".join(names[:place]), field)
+            at = field.related_model
 
 
 def labelled(label: str) -> type[Embedding]:

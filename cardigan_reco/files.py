@@ -22,7 +22,10 @@ def names(
 
 
 def named(embedding: type[Embedding], name: str) -> FieldFile:
-    """Returns a file of the storage that the sources have theirs in; it isn't opened yet."""
-    field: Any = embedding.source_model()._meta.get_field(embedding.image_field)
-    file: FieldFile = field.attr_class(None, field, name)
+    """Returns a file of the storage that the sources have theirs in; it isn't opened yet.
+
+    Fields that choose a storage by their row, as django-filer's do, are given a blank one.
+    """
+    field: Any = embedding.picture_field()
+    file: FieldFile = field.attr_class(field.model(), field, name)
     return file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Manager, QuerySet
+from django.db.models import Manager, QuerySet, prefetch_related_objects
 from django.db.models.query import ModelIterable
 
 from . import collection as collections
@@ -232,6 +232,8 @@ def _hydrate(
             item = items[match.item_pk]
             item.similarity, item.matched_source = match.similarity, source.row
             answers.append(item)
+    if keys := embedding.picture_keys():
+        prefetch_related_objects([item.matched_source for item in answers], keys)
     return answers
 
 

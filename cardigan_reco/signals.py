@@ -28,14 +28,16 @@ NEW_FILES = "_cardigan_reco_new_files"
 
 
 def connect() -> None:
-    """Connects the hooks to each model that is, or inherits from, a source; and to migrate."""
+    """Connects the hooks to each model that is, or inherits from, a source, or that a source's
+    picture is in; and to migrate.
+    """
     post_migrate.connect(
         _migrated,
         sender=apps.get_app_config("cardigan_reco"),
         dispatch_uid="cardigan_reco.migrated",
     )
     for model in apps.get_models():
-        if collection.fed_by(model):
+        if collection.steps_through(model):
             pre_save.connect(_saving, sender=model, dispatch_uid="cardigan_reco.saving")
             post_save.connect(_saved, sender=model, dispatch_uid="cardigan_reco.saved")
             # Before the rows go, so that requests are locked first, as the workers do.
@@ -67,7 +69,8 @@ def paused() -> Iterator[None]:
 
 def _saving(sender: type[Model], instance: Model, **kwargs: object) -> None:
     if conf.current().capture == "triggers":
-        fields = {embedding.image_field for embedding in collection.fed_by(sender)}
+        steps = collection.steps_through(sender)
+        fields = {step.field.name for step in steps if step.is_last}
         setattr(instance, NEW_FILES, {name for name in fields if _has_new_file(instance, name)})
 
 
@@ -81,42 +84,67 @@ def _has_new_file(instance: Model, field: str) -> bool:
 def _saved(
     sender: type[Model],
     instance: Model,
+    created: bool,
     raw: bool,
     using: str,
     update_fields: Collection[str] | None,
     **kwargs: object,
 ) -> None:
-    held = _held.get()
     new_files = instance.__dict__.pop(NEW_FILES, ())
     if not queue.is_in(using):
         return
     triggers_mark = conf.current().capture == "triggers"
-    for embedding in collection.fed_by(sender):
-        if update_fields is not None and embedding.image_field not in update_fields:
+    for step in collection.steps_through(sender):
+        names = {step.field.name, step.field.attname}
+        if update_fields is not None and names.isdisjoint(update_fields):
             continue
-        # Of a child model, this may be another column than its own key.
-        source_pk = getattr(instance, embedding.source_model()._meta.pk.attname)
-        if source_pk is None:
-            continue  # A fixture's row of a child, which brings none of its parent's columns.
-        is_ours = not triggers_mark or embedding.image_field in new_files
-        if held is not None:
-            source_pks = held[embedding, using]  # Also where triggers mark: a worker is woken.
-            if is_ours:
-                source_pks.add(source_pk)
-            continue
-        if is_ours:
-            queue.mark(embedding, [source_pk], using=using)
-        if not raw:
-            _ring_on_commit(using)
+        if created and step.to_here:
+            continue  # Nothing leads to it yet.
+        is_ours = not triggers_mark or step.field.name in new_files
+        _mark(step, instance, using, is_ours=is_ours, rings=not raw)
+
+
+def _mark(
+    step: collection.Step, instance: Model, using: str, *, is_ours: bool, rings: bool
+) -> None:
+    """Marks the sources that a row is, or leads to the pictures of; where triggers do it, a worker
+    is woken.
+    """
+    source_pks = _source_pks(step, instance, using) if is_ours else []
+    if is_ours and not source_pks:
+        return
+    if (held := _held.get()) is not None:
+        held[step.embedding, using].update(source_pks)
+        return
+    if source_pks:
+        queue.mark(step.embedding, source_pks, using=using)
+    if rings:
+        _ring_on_commit(using)
+
+
+def _source_pks(step: collection.Step, instance: Model, using: str) -> list[Any]:
+    source = step.embedding.source_model()
+    if step.to_here:
+        sources = source._base_manager.using(using).filter(**{step.to_here: instance})
+        return list(sources.order_by().values_list("pk", flat=True))
+    # Of a child model, this may be another column than its own key.
+    source_pk = getattr(instance, source._meta.pk.attname)
+    # None: a fixture's row of a child, which brings none of its parent's columns.
+    return [] if source_pk is None else [source_pk]
 
 
 def _deleted(sender: type[Model], instance: Model, using: str, **kwargs: object) -> None:
     if not queue.is_in(using):
         return
-    for embedding in collection.fed_by(sender):
+    triggers_mark = conf.current().capture == "triggers"
+    for step in collection.steps_through(sender):
+        if step.to_here:
+            # The keys that lead to it may be emptied, of which no signal tells.
+            if not triggers_mark:
+                _mark(step, instance, using, is_ours=True, rings=True)
         # Django tells of the parents of what it deletes, too, unless they stay.
-        if sender._meta.concrete_model is embedding.source_model()._meta.concrete_model:
-            queue.forget(embedding, instance.pk, using=using)
+        elif sender._meta.concrete_model is step.embedding.source_model()._meta.concrete_model:
+            queue.forget(step.embedding, instance.pk, using=using)
 
 
 def _migrated(using: str, plan: object = None, **kwargs: object) -> None:

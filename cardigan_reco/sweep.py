@@ -126,6 +126,9 @@ def _mark(embedding: type[Embedding], sources: QuerySet[Any]) -> int:
     """Leaves out what somebody is changing: their own mark comes with it, and a statement that
     waited for them could hold what they want next.
     """
+    if embedding.picture_keys():
+        # What foreign keys lead to on the way to the pictures is not ours to lock, nor can it be.
+        sources = sources.model._base_manager.using(sources.db).filter(pk__in=sources)
     with transaction.atomic(using=sources.db):
         # Not in the order of Meta, which may join tables that are not ours to lock, or can't be.
         free = sources.order_by().select_for_update(skip_locked=True, no_key=True)

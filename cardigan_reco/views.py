@@ -177,7 +177,7 @@ class PhotoSearchView(View):
 
     def _found(self, items: list[Any], number: int, first: int) -> dict[str, Any]:
         shown = items[: self.limit]
-        image_field = collections.serving(self.collection).image_field
+        picture_of = collections.serving(self.collection).picture_of
         last = first + len(shown)
         if not shown:
             message = gettext("Nothing like it was found.")
@@ -193,8 +193,7 @@ class PhotoSearchView(View):
             "state": "found" if shown else "nothing",
             "message": message % {"first": first + 1, "last": last},
             "entries": [
-                {"item": item, "picture": getattr(item.matched_source, image_field)}
-                for item in shown
+                {"item": item, "picture": picture_of(item.matched_source)} for item in shown
             ],
             "next_page": number + 1 if len(items) > self.limit else None,
         }

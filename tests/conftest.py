@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.core.files.base import ContentFile
-from django.db.models.signals import post_init
+from django.db import connection, models
+from django.db.models.signals import post_init, post_save, pre_delete, pre_save
 from PIL import Image
 from pytest_django import Settings
 
-from cardigan_reco import collection, encoding, estimates
+from cardigan_reco import collection, encoding, estimates, signals
+from cardigan_reco.models import Embedding
 from cardigan_reco.summary import Summary
 from tests import celery  # noqa: F401  The app of the tests, before any task is sent.
 from tests.order import put_longest_first
@@ -51,6 +54,39 @@ def media(settings: Settings, tmp_path: Path) -> Path:
 def fresh_estimates() -> None:
     """What the planner said of another test's table may hold for some seconds."""
     estimates.forget()
+
+
+Declare = Callable[..., None]
+
+
+@pytest.fixture
+def declare(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Declare]:
+    """Returns a function that gives models their tables and hooks, as if they were the shop's."""
+    declared: list[type[models.Model]] = []
+
+    def create(*classes: type[models.Model]) -> None:
+        declared.extend(classes)
+        with connection.schema_editor() as editor:
+            for model in classes:
+                if not model._meta.proxy:
+                    editor.create_model(model)
+        embeddings = tuple(model for model in classes if issubclass(model, Embedding))
+        monkeypatch.setattr(collection, "models", lambda: embeddings)
+        collection.steps_through.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(apps, "get_models", lambda: classes)
+            signals.connect()
+
+    yield create
+    collection.steps_through.cache_clear()
+    for model in declared:
+        pre_save.disconnect(sender=model, dispatch_uid="cardigan_reco.saving")
+        post_save.disconnect(sender=model, dispatch_uid="cardigan_reco.saved")
+        pre_delete.disconnect(sender=model, dispatch_uid="cardigan_reco.deleted")
+    with connection.schema_editor() as editor:
+        for model in reversed(declared):
+            if not model._meta.proxy:
+                editor.delete_model(model)
 
 
 AddProduct = Callable[..., Product]

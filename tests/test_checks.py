@@ -274,23 +274,47 @@ class TestModels:
             )
         ]
 
-    def test_e006_image_field_that_is_no_file(self, declared: Declare) -> None:
+    @pytest.mark.parametrize(
+        ("path", "reason", "hint"),
+        [
+            (
+                "caption",
+                "which is not an image or file field of catalogue.ProductImage",
+                "Choices are: original.",
+            ),
+            (
+                "product__title",
+                "which is not an image or file field of catalogue.Product",
+                "A picture behind a foreign key is named with it, as in 'image__file'.",
+            ),
+            (
+                "original__name",
+                "but 'original' is not a foreign key of catalogue.ProductImage to another "
+                "model's primary key",
+                "Choices are: product.",
+            ),
+            (
+                "product__children__image",
+                "but 'children' is not a foreign key of catalogue.Product to another model's "
+                "primary key",
+                "Choices are: parent.",
+            ),
+        ],
+    )
+    def test_e006_image_field_that_leads_to_no_file(
+        self, declared: Declare, path: str, reason: str, hint: str
+    ) -> None:
         class Bad(Declared):
             source = key()
             vector = EmbeddingField(dimensions=16)
-            image_field = "caption"
+            image_field = path
             item_field = "product"
 
             class Meta(Declared.Meta):
                 indexes = [EmbeddingIndex(name="bad", fields=["vector"])]
 
         assert summary(declared(Bad)) == [
-            (
-                "cardigan_reco.E006",
-                "testapp.Bad.image_field is 'caption', which is not an image or file field of "
-                "catalogue.ProductImage.",
-                "Choices are: original.",
-            )
+            ("cardigan_reco.E006", f"testapp.Bad.image_field is {path!r}, {reason}.", hint)
         ]
 
     @pytest.mark.parametrize(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
-from django.apps import apps
 from django.core import serializers
 from django.core.files.base import ContentFile
 from django.db import connection, connections, models, transaction
-from django.db.models.signals import post_save, pre_delete, pre_save
 from django.test.utils import isolate_apps
 from pytest_django import DjangoDbBlocker, Settings
 
-from cardigan_reco import collection, queue, signals
+from cardigan_reco import queue
 from cardigan_reco.models import Embedding, EmbeddingField, EncodingRequest
 from cardigan_reco.signals import paused
 from tests.aliases import alias
-from tests.conftest import GREEN, RED, AddProduct, add_image, encode_all, jpeg
+from tests.conftest import GREEN, RED, AddProduct, Declare, add_image, encode_all, jpeg
 from tests.testapp.catalogue.models import ProductImage, PromotedImage
 from tests.testapp.models import Poster, ProductImageEmbedding
 
@@ -122,39 +118,6 @@ def test_a_picture_that_is_removed_takes_its_embedding_with_it() -> None:
     poster.save()
     assert encode_all().removed == 1
     assert requests() == {}
-
-
-Declare = Callable[..., None]
-
-
-@pytest.fixture
-def declare(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Declare]:
-    """Returns a function that gives models their tables and hooks, as if they were the shop's."""
-    declared: list[type[models.Model]] = []
-
-    def create(*classes: type[models.Model]) -> None:
-        declared.extend(classes)
-        with connection.schema_editor() as editor:
-            for model in classes:
-                if not model._meta.proxy:
-                    editor.create_model(model)
-        embeddings = tuple(model for model in classes if issubclass(model, Embedding))
-        monkeypatch.setattr(collection, "models", lambda: embeddings)
-        collection.fed_by.cache_clear()
-        with monkeypatch.context() as patch:
-            patch.setattr(apps, "get_models", lambda: classes)
-            signals.connect()
-
-    yield create
-    collection.fed_by.cache_clear()
-    for model in declared:
-        pre_save.disconnect(sender=model, dispatch_uid="cardigan_reco.saving")
-        post_save.disconnect(sender=model, dispatch_uid="cardigan_reco.saved")
-        pre_delete.disconnect(sender=model, dispatch_uid="cardigan_reco.deleted")
-    with connection.schema_editor() as editor:
-        for model in reversed(declared):
-            if not model._meta.proxy:
-                editor.delete_model(model)
 
 
 class TestInheritance:

@@ -43,7 +43,9 @@ class EmbeddingAdmin(ReadOnlyAdmin):
 
     def get_list_select_related(self, request: HttpRequest) -> list[str]:
         # With the item, since the name of a picture is often that of its product.
-        return ["source", self.model.item_path(), "encoder_version"]
+        keys = self.model.picture_keys()
+        source = f"source__{keys}" if keys else "source"
+        return [source, self.model.item_path(), "encoder_version"]
 
     @admin.display(description=_("picture"))
     def picture(self, embedding: Embedding) -> SafeString:

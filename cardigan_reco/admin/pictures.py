@@ -21,7 +21,7 @@ def thumbnail(
 
     The file isn't opened: one that is broken or gone shows `name`, by default the source's.
     """
-    picture = getattr(source, embedding.image_field)
+    picture = embedding.picture_of(source)
     try:
         url = picture.url if picture else None
     except (NotImplementedError, ValueError):  # A storage whose files have no address.

@@ -59,7 +59,7 @@ class VisualView(GenericAPIView[Any]):
 
     def picture_url(self, item: Any) -> str | None:
         """Returns the address of the picture that matched; override it to serve thumbnails."""
-        picture = getattr(item.matched_source, collections.serving(self.collection).image_field)
+        picture = collections.serving(self.collection).picture_of(item.matched_source)
         return self.request.build_absolute_uri(picture.url) if picture else None
 
     def narrowed(self, given: Any, own: frozenset[str]) -> QuerySet[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import connections
@@ -30,6 +31,7 @@ TABLES = ("r", "p")
 BODY = """
 DECLARE
     changed text;
+    missing record;
 BEGIN
     IF to_regclass({queue}) IS NULL THEN
         RETURN NULL;  -- The package was uninstalled, and the shop goes on.
@@ -39,16 +41,20 @@ BEGIN
         EXECUTE {forget_before} || TG_RELID::regclass || {forget_after} USING TG_ARGV[0];
     ELSE
         changed := CASE TG_OP WHEN 'INSERT' THEN {inserted} ELSE {updated} END;
-        IF NOT EXISTS (
-            SELECT FROM pg_attribute WHERE attrelid = to_regclass({image_table})
-                AND attname = {image_column}::name AND NOT attisdropped
-        ) THEN
+        SELECT * INTO missing FROM (VALUES {needed}) AS needed (of_table, name)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = to_regclass(of_table)
+                AND attname = name::name AND NOT attisdropped
+        ) LIMIT 1;
+        IF FOUND THEN
             -- In the middle of a migration, or after a change by hand.
             RAISE WARNING 'Column % of % is not there, so each row that is written is marked. '
-                'Run "manage.py capture_writes".', {image_column}, {image_table};
+                'Run "manage.py capture_writes".', missing.name, missing.of_table;
             changed := CASE TG_OP WHEN 'INSERT' THEN {all_inserted} ELSE {all_updated} END;
         END IF;
-        EXECUTE {mark_before} || changed || {mark_after} USING TG_ARGV[0];
+        IF changed IS NOT NULL THEN  -- Without a foreign key, what it led to marks nothing.
+            EXECUTE {mark_before} || changed || {mark_after} USING TG_ARGV[0];
+        END IF;
     END IF;
     RETURN NULL;
 END
@@ -133,15 +139,16 @@ def define(feed: Feed, *, using: str) -> Definition | None:
                 f"CAPTURE at 'signals' for {feed.collection}, and run sweeps."
             )
     function = f'{tables[0].schema}."{function_name(feed.collection)}"'
-    events = {"INSERT": 0, "UPDATE": -1, "DELETE": 0, "TRUNCATE": 0}
+    places = [("INSERT", 0), ("DELETE", 0), ("TRUNCATE", 0)]
+    places += [("UPDATE", place) for place in feed.changing()]
     triggers = frozenset(
         Trigger(
-            tables[index].name,
+            tables[place].name,
             function_name(feed.collection, f"_{event.lower()}"),
             event,
             feed.collection,
         )
-        for event, index in events.items()
+        for event, place in places
     )
     names = tuple(table.name for table in tables)
     body = _body(feed, names, queue_table.name)
@@ -175,9 +182,6 @@ def _resolve(tables: list[str], using: str) -> list[_Table] | None:
 
 def _body(feed: Feed, tables: tuple[str, ...], queue_table: str) -> str:
     key = _quoted(feed.key_column())
-    inserted, all_inserted = _rows(feed, tables, "new_rows", 0)
-    updated, all_updated = _rows(feed, tables, "new_rows", len(tables) - 1)
-    before, _all = _rows(feed, tables, "old_rows", len(tables) - 1)
     mark_before, mark_after = queue.marking(
         "$1", "(SELECT DISTINCT pk FROM (\0) AS changed) AS marked", table=queue_table
     ).split("\0")
@@ -191,41 +195,87 @@ def _body(feed: Feed, tables: tuple[str, ...], queue_table: str) -> str:
     ).split("\0")
     parts = {
         "queue": queue_table,
-        "image_table": tables[-1],
-        "image_column": feed.image_column(),
         "forget_all": FORGET.format(queue=queue_table, condition="WHERE request.collection = $1"),
         "forget_before": forget_before,
         "forget_after": forget_after,
         "mark_before": mark_before,
         "mark_after": mark_after,
-        "inserted": f"SELECT pk FROM ({inserted}) AS new WHERE picture <> ''",
-        "all_inserted": all_inserted,
-        "updated": (
-            f"SELECT new.pk FROM ({updated}) AS new LEFT JOIN ({before}) AS old USING (pk) "
-            "WHERE new.picture <> coalesce(old.picture, '')"
+        "inserted": (
+            f"SELECT pk FROM ({_pictures(feed, tables, 'new_rows', 0)}) AS new WHERE picture <> ''"
         ),
-        "all_updated": all_updated,
+        "all_inserted": f"SELECT {_key(feed)} FROM new_rows AS row0",
     }
-    return BODY.format(**{name: _literal(text) for name, text in parts.items()})
-
-
-def _rows(feed: Feed, tables: tuple[str, ...], written: str, at: int) -> tuple[str, str]:
-    """Returns what selects the keys and pictures of the rows of a transition table, which stands
-    in for table number `at`, and what selects the keys alone.
-    """
-    items = [written if number == at else table for number, table in enumerate(tables)]
-    from_items = ", ".join(f"{item} AS row{number}" for number, item in enumerate(items))
-    joins = [
-        f"row{number}.{_quoted(link.column)} = row{number + 1}.{_quoted(link.parent_column)}"
-        for number, link in enumerate(feed.links())
+    needed = [
+        f"({_literal(tables[place])}, {_literal(column)})"
+        for place, column in feed.needed_columns()
     ]
-    source = f"FROM {from_items} WHERE {' AND '.join(joins) or 'true'}"
-    key = f"row0.{_quoted(feed.key_column())}::text AS pk"
-    picture = f"row{len(tables) - 1}.{_quoted(feed.image_column())}::text"
-    return (
-        f"SELECT {key}, coalesce({picture}, '') AS picture {source}",
-        f"SELECT {key} {source}",
+    return BODY.format(
+        needed=", ".join(needed),
+        updated=_of_written(tables, {at: _updated(feed, tables, at) for at in feed.changing()}),
+        all_updated=_of_written(tables, {at: _keys(feed, tables, at) for at in feed.changing()}),
+        **{name: _literal(text) for name, text in parts.items()},
     )
+
+
+def _of_written(tables: tuple[str, ...], selections: dict[int, str | None]) -> str:
+    """Returns an expression for the selection, by place, that is of the table written to."""
+    of_table: dict[str, list[str]] = {}
+    for place, selection in selections.items():
+        of_table.setdefault(tables[place], []).extend([selection] if selection else [])
+    texts = {
+        table: _literal(" UNION ALL ".join(found)) if found else "NULL"
+        for table, found in of_table.items()
+    }
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    cases = (f"WHEN to_regclass({_literal(table)}) THEN {text}" for table, text in texts.items())
+    return f"CASE TG_RELID {' '.join(cases)} END"
+
+
+def _updated(feed: Feed, tables: tuple[str, ...], at: int) -> str:
+    """Returns what selects the keys of sources that an UPDATE of table number `at` has given
+    another picture, or none.
+    """
+    now, before = (_pictures(feed, tables, rows, at) for rows in ("new_rows", "old_rows"))
+    return (
+        f"SELECT new.pk FROM ({now}) AS new LEFT JOIN ({before}) AS old USING (pk) "
+        "WHERE new.picture <> coalesce(old.picture, '')"
+    )
+
+
+def _pictures(feed: Feed, tables: tuple[str, ...], written: str, at: int) -> str:
+    """Returns what selects the keys and pictures of the rows of a transition table, which stands
+    in for table number `at`.
+    """
+    picture = f"row{len(tables) - 1}.{_quoted(feed.image_column())}::text"
+    rows = _joined(feed, [*tables[:at], written, *tables[at + 1 :]], at)
+    return f"SELECT {_key(feed)}, coalesce({picture}, '') AS picture FROM {rows}"
+
+
+def _keys(feed: Feed, tables: tuple[str, ...], at: int) -> str | None:
+    """Returns what selects the keys of all sources that rows written to table number `at` belong
+    to; None where foreign keys lead there, one of which may be what is missing.
+    """
+    if any(link.may_change for link in feed.links()[:at]):
+        return None
+    return f"SELECT {_key(feed)} FROM {_joined(feed, [*tables[:at], 'new_rows'], at)}"
+
+
+def _joined(feed: Feed, tables: Sequence[str], at: int) -> str:
+    """Returns tables with each row's next one; from number `at` on, there may be none."""
+    joined = f"{tables[0]} AS row0"
+    may_be_none = False
+    for place, (link, table) in enumerate(zip(feed.links(), tables[1:], strict=False)):
+        may_be_none = may_be_none or (link.may_change and place >= at)
+        joined += (
+            f" {'LEFT ' if may_be_none else ''}JOIN {table} AS row{place + 1} ON "
+            f"row{place}.{_quoted(link.column)} = row{place + 1}.{_quoted(link.next_column)}"
+        )
+    return joined
+
+
+def _key(feed: Feed) -> str:
+    return f"row0.{_quoted(feed.key_column())}::text AS pk"
 
 
 def _quoted(column: str) -> str:

@@ -119,16 +119,36 @@ def _source_key(model: type[Embedding]) -> Messages:
 
 
 def _image_field(model: type[Embedding]) -> Messages:
-    source = model.source_model()
-    names = [field.name for field in source._meta.get_fields() if isinstance(field, FileField)]
-    if model.image_field not in names:
+    at: Any = model.source_model()
+    *keys, last = model.image_field.split("__")
+    for name in keys:
+        choices = {field.name: field for field in at._meta.get_fields() if _leads_on(field)}
+        if name not in choices:
+            yield checks.Error(
+                f"{model._meta.label}.image_field is {model.image_field!r}, but {name!r} is not a "
+                f"foreign key of {at._meta.label} to another model's primary key.",
+                hint=f"Choices are: {', '.join(choices) or 'none'}.",
+                obj=model,
+                id=f"{TAG}.E006",
+            )
+            return
+        at = choices[name].related_model
+    names = [field.name for field in at._meta.get_fields() if isinstance(field, FileField)]
+    if last not in names:
         yield checks.Error(
             f"{model._meta.label}.image_field is {model.image_field!r}, which is not an image "
-            f"or file field of {source._meta.label}.",
-            hint=f"Choices are: {', '.join(names) or 'none'}.",
+            f"or file field of {at._meta.label}.",
+            hint=f"Choices are: {', '.join(names)}."
+            if names
+            else "A picture behind a foreign key is named with it, as in 'image__file'.",
             obj=model,
             id=f"{TAG}.E006",
         )
+
+
+def _leads_on(field: Any) -> bool:
+    """Returns whether a field leads from each row to one of another model at most, by its key."""
+    return isinstance(field, ForeignKey) and field.target_field.primary_key
 
 
 def _item_field(model: type[Embedding]) -> Messages:

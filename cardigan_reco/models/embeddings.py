@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db import models
+from django.db.models.fields.files import FieldFile
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
@@ -84,8 +85,9 @@ class Embedding(models.Model):
     encoder: ClassVar[str] = "default"
     """Alias in CARDIGAN_RECO["ENCODERS"]."""
     image_field: ClassVar[str] = "image"
-    """Name of the ImageField on the source. Workers open its files by their names alone: an
-    `attr_class` of the shop's gets no instance."""
+    """Path from the source to its picture: an ImageField's name, such as "image", or one behind
+    foreign keys, such as "image__file". Workers open its files by their names alone: an
+    `attr_class` of the shop's gets a blank instance."""
     item_field: ClassVar[str | None] = None
     """Path from the source to what is recommended, such as "product"; None: the source itself."""
     ef_search: ClassVar[int | None] = None
@@ -126,6 +128,36 @@ class Embedding(models.Model):
     @classmethod
     def source_model(cls) -> type[models.Model]:
         return cls._related_model(cls, "source")
+
+    @classmethod
+    def picture_field(cls) -> models.FileField:
+        """Returns the field at the end of the path from the source to its picture."""
+        *keys, name = cls.image_field.split("__")
+        model = cls.source_model()
+        for key in keys:
+            model = cls._related_model(model, key)
+        field: models.FileField = model._meta.get_field(name)  # type: ignore[assignment]
+        return field
+
+    @classmethod
+    def picture_of(cls, source: models.Model) -> FieldFile | None:
+        """Returns the picture of a source; None where a foreign key on the way to it is empty."""
+        found: Any = source
+        for name in cls.image_field.split("__"):
+            found = None if found is None else getattr(found, name)
+        picture: FieldFile | None = found
+        return picture
+
+    @classmethod
+    def picture_keys(cls) -> str:
+        """Returns the foreign keys between a source and its picture, such as "image"; "": none."""
+        return cls.image_field.rpartition("__")[0]
+
+    @classmethod
+    def with_pictures(cls, sources: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Returns these sources, together with the rows that lead to their pictures."""
+        keys = cls.picture_keys()
+        return sources.select_related(keys) if keys else sources
 
     @classmethod
     def item_model(cls) -> type[models.Model]:

@@ -69,13 +69,10 @@ class SimilarProductsNode(template.Node):
         if not items:
             return SafeString("")
         purpose = options.get("collection", "similar")
-        image_field = collections.named(purpose).image_field
+        picture_of = collections.named(purpose).picture_of
         shelf = {
             "heading": heading,
-            "shelf": [
-                {"item": item, "picture": getattr(item.matched_source, image_field)}
-                for item in items
-            ],
+            "shelf": [{"item": item, "picture": picture_of(item.matched_source)} for item in items],
         }
         engine = context.template.engine  # type: ignore[union-attr]
         with context.push(**shelf):

@@ -88,11 +88,11 @@ def from_collection(embedding: type[Embedding], doubles: Mapping[str, str]) -> l
     `doubles`: item -> the one that stands for all that are the same thing, keys as text. What was
     listed twice is one item here: else a double would be learned as a wrong neighbour.
     """
-    sources = embedding.source_model()._default_manager.order_by("pk")
+    sources = embedding.with_pictures(embedding.source_model()._default_manager.order_by("pk"))
     found = []
     for source in sources.annotate(cardigan_item=F(embedding.item_field or "pk")).iterator():
-        file = getattr(source, embedding.image_field)
-        if file:
+        file = embedding.picture_of(source)
+        if file and file.name:
             item = "" if source.cardigan_item is None else str(source.cardigan_item)
             item = doubles.get(item, item)
             found.append(Example(partial(_stored, file), file.name, item=item))

@@ -53,7 +53,7 @@ def second_table_unknown() -> Iterator[None]:
 
 def _forget_models() -> None:
     collection.models.cache_clear()
-    collection.fed_by.cache_clear()
+    collection.steps_through.cache_clear()
 
 
 @pytest.fixture

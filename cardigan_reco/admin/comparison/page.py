@@ -116,7 +116,7 @@ def _pictures(found: Comparison, selection: Selection) -> list[SafeString]:
     pictured = embedding.pictured_item(found.item)
     own = {embedding.item_field or "pk": pictured.pk}
     sources = embedding.source_model()._base_manager.using(found.item._state.db).filter(**own)
-    shown = sources.order_by("pk")[:PICTURES]
+    shown = embedding.with_pictures(sources).order_by("pk")[:PICTURES]
     return [thumbnail(embedding, source, LARGE, name=found.item) for source in shown]
 
 

@@ -156,7 +156,7 @@ class _Known:
     def _picture(self, source_pk: str, name: str, digest: str | None = None) -> Picture:
         """Returns a picture; `digest` is of the file that was compared."""
         source = self._sources.get(source_pk)
-        file = getattr(source, self._embedding.image_field) if source else None
+        file = self._embedding.picture_of(source) if source else None
         if not file:
             return Picture(None, name, _("This picture is no longer there."))
         try:
@@ -203,7 +203,7 @@ class _Known:
     def _find_sources(self, item_pks: Sequence[Any]) -> None:
         """Reads the sources that match, and the first few of each item."""
         model, path = self._embedding.source_model(), self._embedding.item_field
-        sources = model._base_manager.using(self._using)
+        sources = self._embedding.with_pictures(model._base_manager.using(self._using))
         matched = list(self._matched.values())
         if path is None:
             rows: Any = sources.filter(Q(pk__in=matched) | Q(pk__in=item_pks))

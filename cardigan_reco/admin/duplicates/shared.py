@@ -87,7 +87,8 @@ def examples(rows: Iterable[SharedPicture]) -> dict[int, Example]:
                 wanted[key.to_python(shared.example_source_pk)] = shared.pk
             except ValidationError:  # The source's key was of another type then.
                 continue
-        sources = embedding.source_model()._base_manager.using(those[0]._state.db)
+        manager = embedding.source_model()._base_manager.using(those[0]._state.db)
+        sources = embedding.with_pictures(manager.all())
         if embedding.item_field:
             sources = sources.select_related(embedding.item_field)
         for source in sources.filter(pk__in=wanted):
