@@ -14,7 +14,8 @@ urlpatterns = [
     path("photo/", PhotoSearch.as_view(), name="photo-search"),
     path("photo/<path:file>", views.street_photo, name="street-photo"),
     path("admin/", admin.site.urls),
-    # A demo has no web server in front of it; a real shop serves these two without Django.
+    # A demo has no web server in front of it; a real shop serves these without Django.
+    path("favicon.ico", serve_static, {"insecure": True, "path": "shop/icon.svg"}),
     path("static/<path:path>", serve_static, {"insecure": True}),
     path("media/<path:path>", views.picture),
 ]

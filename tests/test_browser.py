@@ -134,6 +134,20 @@ def test_long_words_fit_the_screen(page: Page, product_page: str) -> None:
         assert fits(page), address
 
 
+def test_large_letters_fit_a_phone(browser: Browser, product_page: str) -> None:
+    home = site(product_page)
+    with browser.new_context(viewport={"width": 360, "height": 740}) as context:
+        page = context.new_page()
+        for address in (home, f"{home}/products/?q=mug&stock=1", product_page, f"{home}/photo/"):
+            page.goto(address)
+            page.add_style_tag(content="html { font-size: 200% }")
+            assert fits(page), address
+            for word in page.locator("header nav a, .facts dd a, .name").all()[:6]:
+                box = word.bounding_box()
+                assert box
+                assert box["width"] > 80, address  # Not a letter a line.
+
+
 def test_a_picture_that_is_changed_in_the_admin_changes_the_shelf(
     browser: Browser, product_page: str, tmp_path: Path
 ) -> None:

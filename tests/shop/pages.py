@@ -107,6 +107,23 @@ def test_a_sold_out_product_keeps_its_page_and_shelf(client: Client) -> None:
     assert 'href="/product/bowl/"' in page
 
 
+def test_a_product_without_a_picture_says_so(client: Client) -> None:
+    plain = add("Plain", pictures=0, stock=0)
+    page = client.get(plain.get_absolute_url()).content.decode()
+
+    assert "There is no picture of this product yet." in page
+    assert "one of those below" not in page
+    # The style sheet fills a frame without a picture, if nothing at all is in it.
+    assert '<span class="picture"></span>' in client.get("/products/").content.decode()
+
+
+def test_every_page_has_the_shops_icon(client: Client) -> None:
+    answer = client.get("/favicon.ico")  # As browsers ask on the admin's pages.
+
+    assert (answer.status_code, answer["Content-Type"]) == (200, "image/svg+xml")
+    answer.close()
+
+
 def test_unpublished_and_unknown_products_have_the_shops_404(client: Client) -> None:
     hidden = add("Hidden", published=False)
     for address in (hidden.get_absolute_url(), "/product/nothing/", "/nothing"):
