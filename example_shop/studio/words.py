@@ -51,15 +51,19 @@ def look(finish: Finish) -> str:
 
 def name(design: Design) -> str:
     """Returns "Alma mug, small, ivory with fine ocean bands"."""
-    parts = [f"{design.family.name} {design.kind.name}", design.variant.size, look(design.finish)]
-    if design.variant.accent:
-        parts.append(look(design.variant.accent))
-    return ", ".join(part for part in parts if part)
+    return ", ".join(dict.fromkeys(_parts(design)))
 
 
 def reference(design: Design) -> str:
     """Returns the product's key in the catalogue, which also names its pictures."""
-    return slugify(name(design))
+    return slugify(", ".join(_parts(design)))
+
+
+def _parts(design: Design) -> list[str]:
+    parts = [f"{design.family.name} {design.kind.name}", design.variant.size, look(design.finish)]
+    if design.variant.accent:
+        parts.append(look(design.variant.accent))
+    return [part for part in parts if part]
 
 
 def material(finish: Finish) -> str:
