@@ -142,7 +142,7 @@ def running_demo(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen
             stderr=subprocess.STDOUT,
         )
     try:
-        wait(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, 180)
+        wait(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, 400)
         yield process, output.read_text()
     finally:
         process.terminate()

@@ -27,7 +27,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         },
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
 
 
