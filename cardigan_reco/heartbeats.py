@@ -1,7 +1,7 @@
 """Heartbeats: workers that are there say so, in a row of their own, every few seconds.
 
 A thread of its own beats, so that a database that hangs keeps no worker from its work. Every time
-is the database's clock.
+is the database's clock; a worker whose own one is wrong says so in its log.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from time import monotonic
+from time import monotonic, time
 
 from django.db import Error, connections
 from django.db.backends.utils import CursorWrapper
@@ -30,6 +30,9 @@ HOLDS_SECONDS = 1.0
 """How long it holds whether a queue is served."""
 SILENT_SECONDS = 60.0
 """After so long a process that has begun anew drops the row of one before it."""
+SKEWED_SECONDS = 2.0
+"""By how much a worker's clock may differ from the database's: one that is ahead by more than
+SEARCH["DEADLINE_SECONDS"] takes each photo for one that nobody waits for any more."""
 FAREWELL_SECONDS = 2.0
 """How long a worker that ends waits for its row to go."""
 
@@ -105,6 +108,7 @@ class Heart:
         self.databases = sorted(databases)
         self._begun: set[str] = set()
         self._failing: set[str] = set()
+        self._skewed: set[str] = set()
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="cardigan-heart", daemon=True)
 
@@ -133,7 +137,9 @@ class Heart:
                 begins = using not in self._begun
                 values: list[str | int] = [self.name, os.getpid(), json.dumps(self.queues)]
                 values += [__version__, begins]
+                before = time()
                 cursor.execute(_BEAT, values)
+                self._compare(using, before, float(cursor.fetchone()[0]), time())
                 if begins:
                     cursor.execute(_FORGET, [self.name, os.getpid(), SILENT_SECONDS])
         except Error as error:
@@ -148,6 +154,22 @@ class Heart:
         else:
             self._begun.add(using)
             self._failing.discard(using)
+
+    def _compare(self, using: str, before: float, database: float, after: float) -> None:
+        """Says once that this machine's clock is wrong, or the database's is."""
+        seconds = before - database if database < before else min(0.0, after - database)
+        if abs(seconds) <= SKEWED_SECONDS:
+            self._skewed.discard(using)
+        elif using not in self._skewed:
+            self._skewed.add(using)
+            logger.warning(
+                "The clock of worker %s is %.0f s %s that of the database. Photos that web servers "
+                "send it may be refused as too old: let a time service set both.",
+                self.name,
+                abs(seconds),
+                "ahead of" if seconds > 0 else "behind",
+                extra={"worker": self.name, "database": using, "seconds": round(seconds, 3)},
+            )
 
 
 @contextmanager
@@ -164,6 +186,7 @@ _BEAT = f"""
     ON CONFLICT (name, pid) DO UPDATE SET
         queues = excluded.queues, release = excluded.release, seen_at = clock_timestamp(),
         started_at = CASE WHEN %s THEN clock_timestamp() ELSE beat.started_at END
+    RETURNING extract(epoch FROM clock_timestamp())
     """
 _FORGET = f"""
     DELETE FROM {TABLE} WHERE seen_at < clock_timestamp() - interval '1 day'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -147,6 +148,25 @@ def test_a_database_that_refuses_is_logged_once_and_tried_again(
     (record,) = caplog.records
     assert record.getMessage().startswith("Worker celery@here can't say that it is there: ")
     assert record.database == DB  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("skew_seconds", "said"), [(3600, "3600 s ahead of"), (-90, "90 s behind"), (1, "")]
+)
+def test_a_worker_whose_clock_is_wrong_says_so_once(
+    skew_seconds: float,
+    said: str,
+    heart: Heart,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(heartbeats, "time", lambda: time.time() + skew_seconds)
+    heart.start()
+    wait_until(lambda: heartbeats.seen(using=DB), "it is seen")
+    heart._ends.wait(0.2)  # Some more beats.
+    assert [record.getMessage().partition(" that of")[0] for record in caplog.records] == (
+        [f"The clock of worker celery@here is {said}"] if said else []
+    )
 
 
 @pytest.mark.parametrize("pool", ["solo", "threads", "prefork"])
