@@ -224,7 +224,7 @@ def _write(
     DuplicateGroup.objects.using(using).bulk_create([group for _, group in new])
     for place, group in new:
         chosen[place] = group.pk
-    DuplicateGroup.objects.using(using).bulk_update(altered, [*DESCRIBED, "version", "changed_at"])
+    _update(altered, using)
     moved = [
         (link.id, chosen[place])
         for place, part in enumerate(parts)
@@ -244,6 +244,27 @@ def _write(
 
 
 DESCRIBED = ["state", "kind", "probability", "listings", "category", "survivor_pk"]
+WRITTEN = [*DESCRIBED, "version", "changed_at"]
+
+
+def _update(groups: Sequence[DuplicateGroup], using: str) -> None:
+    """Stores what has changed of groups; bulk_update() takes seconds for a thousand."""
+    if not groups:
+        return
+    columns = [DuplicateGroup._meta.get_field(name) for name in WRITTEN]
+    connection = connections[using]
+    given = ", ".join(f"%s::{column.db_type(connection)}[]" for column in columns)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE {DuplicateGroup._meta.db_table} groups
+            SET {", ".join(f"{name} = given.{name}" for name in WRITTEN)}
+            FROM unnest(%s::bigint[], {given}) AS given (id, {", ".join(WRITTEN)})
+            WHERE groups.id = given.id
+            """,
+            [[group.pk for group in groups]]
+            + [[getattr(group, name) for group in groups] for name in WRITTEN],
+        )
 
 
 def _describe(

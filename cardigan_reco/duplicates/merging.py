@@ -16,7 +16,7 @@ from cardigan_reco.exceptions import Conflict
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState
 
 from . import conflicts, grouping, listings
-from .pairs import matched, touching
+from .pairs import matched, settle, touching
 
 merged = Signal()
 """Sent after the commit with `survivor`, an item, `duplicate_pks` and `using`."""
@@ -108,15 +108,16 @@ def _mark(
     note: str,
     using: str,
 ) -> None:
-    now = timezone.now()
-    for pair in pairs:
-        pair.state = DuplicateState.MERGED
-        pair.judged = matched(pair.evidence)
-        pair.reviewer, pair.reviewed_at = reviewer, now
-        pair.note = note or pair.note
-        pair.version += 1
-    written = ["state", "judged", "reviewer", "reviewed_at", "note", "version"]
-    DuplicatePair.objects.using(using).bulk_update(pairs, written)
+    on = {pair.pk: matched(pair.evidence) for pair in pairs}
+    settle(
+        pairs,
+        DuplicateState.MERGED,
+        on,
+        reviewer=reviewer,
+        at=timezone.now(),
+        note=note,
+        using=using,
+    )
     group.survivor_pk = survivor_pk
     group.save(using=using, update_fields=["survivor_pk"])
     grouping.refresh([group.pk], using=using)

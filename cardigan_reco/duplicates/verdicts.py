@@ -16,8 +16,8 @@ from cardigan_reco.exceptions import Conflict
 from cardigan_reco.models import DuplicateGroup, DuplicatePair, DuplicateState
 
 from . import conflicts, grouping
+from . import pairs as stored
 from .conflicts import locked_group
-from .pairs import judged
 from .survivors import choose_survivor
 
 __all__ = [
@@ -228,15 +228,8 @@ def _settle(
     rows = DuplicatePair.objects.using(using)
     before = rows.filter(group__in=verdict.judged)
     held = list(before.values_list("pk", flat=True)) or verdict.pairs
-    on = {} if state == DuplicateState.OPEN else judged(chosen, using)
-    for pair in chosen:
-        pair.state = state
-        pair.judged = on.get(pair.pk, [])
-        pair.reviewer = reviewer
-        pair.reviewed_at = verdict.at
-        pair.note = note or pair.note
-        pair.version += 1
-    rows.bulk_update(chosen, ["state", "judged", "reviewer", "reviewed_at", "note", "version"])
+    on = {} if state == DuplicateState.OPEN else stored.judged(chosen, using)
+    stored.settle(chosen, state, on, reviewer=reviewer, at=verdict.at, note=note, using=using)
     grouping.refresh(verdict.judged, using=using)
     now = rows.filter(pk__in=held, group__isnull=False)
     verdict.groups = sorted(set(now.values_list("group", flat=True)))
