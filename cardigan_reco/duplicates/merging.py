@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
-from django.db import router, transaction
+from django.db import connections, router, transaction
 from django.db.models import Model
 from django.dispatch import Signal
 from django.utils import timezone
@@ -39,9 +39,9 @@ def merge(
 
     `survivor_pk`: the item's key as text. `version`: the group's when the person saw it.
     Raises Conflict, and does nothing, where the group has changed since, was merged already or has
-    listings that are gone; LookupError where CARDIGAN_RECO["DUPLICATES"] is not set, ValueError for
-    a survivor that isn't in the group, NotImplementedError where the shop doesn't say how to merge,
-    and whatever that raises.
+    listings that are gone, or where the survivor isn't in Listings.queryset() any more; LookupError
+    where CARDIGAN_RECO["DUPLICATES"] is not set, ValueError for a survivor that isn't in the group,
+    NotImplementedError where the shop doesn't say how to merge, and whatever that raises.
     """
     shop = listings.current()
     if shop is None:
@@ -70,7 +70,10 @@ def merge(
             )
         items = _locked_items(group, members, using)
         survivor = items.pop(survivor_pk)
+        _require_compared(shop, survivor, using)
         shop.merge_listings(survivor, list(items.values()))
+        # What is checked at the commit may be so after the answer, as with ATOMIC_REQUESTS.
+        connections[using].check_constraints()
         _mark(group, pairs, survivor_pk, reviewer, note, using)
         _drop_open(group.collection, items, using)
         transaction.on_commit(
@@ -98,6 +101,22 @@ def _locked_items(group: DuplicateGroup, pks: Sequence[str], using: str) -> dict
             _("Listing %s isn’t there any more, so nothing was merged.") % ", ".join(gone)
         )
     return found
+
+
+def _require_compared(shop: listings.Listings, survivor: Model, using: str) -> None:
+    """Raises Conflict for a survivor that the shop has left out since it was found: what is merged
+    into one that was itself merged away is lost from sight.
+    """
+    compared = shop.queryset().using(using)
+    rows: Any = type(survivor)._base_manager.using(using)
+    if not rows.filter(pk=survivor.pk, pk__in=compared.values("pk")).exists():
+        raise Conflict(
+            _(
+                "Listing %s can’t stay: it isn’t among those that are compared any more, such as "
+                "what was merged before."
+            )
+            % survivor.pk
+        )
 
 
 def _mark(

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from django.db import connections, transaction
-from django.db.models import Model
+from django.db import IntegrityError, connections, transaction
+from django.db.models import Model, QuerySet
 from pytest_django import Settings
 
 from cardigan_reco.duplicates import merging, verdicts
@@ -34,6 +34,18 @@ class MergingListings(Listings):
             assert isinstance(duplicate, Product)
             duplicate.is_public = False
             duplicate.save()
+
+
+class PublicListings(MergingListings):
+    def queryset(self) -> QuerySet[Product]:
+        return Product.objects.filter(is_public=True).order_by("title")
+
+
+class DeletingListings(MergingListings):
+    """Forgets what refers to the others, which PostgreSQL sees at the commit."""
+
+    def merge_listings(self, survivor: Model, duplicates: Sequence[Model]) -> None:
+        Product.objects.filter(pk__in=[one.pk for one in duplicates])._raw_delete("default")  # type: ignore[attr-defined]
 
 
 class FailingListings(MergingListings):
@@ -148,6 +160,32 @@ def test_what_was_merged_before_is_left_alone() -> None:
     reviewers = {one.pk: one.reviewer for one in DuplicatePair.objects.all()}
     assert [reviewers[one.pk] for one in (*pairs, *with_four)] == ["anna"] * 3 + ["bert"] * 2
     assert {one.state for one in DuplicatePair.objects.all()} == {State.MERGED}
+
+
+def test_what_was_merged_away_can_not_stay(settings: Settings) -> None:
+    """Two people found doubles of one listing, in groups of their own."""
+    use(settings, PublicListings)
+    group, (mug, cup), _pairs = doubles()
+    third = Product.objects.create(title="mug 2")
+    apart = group_of(pair(cup, third, state=State.CONFIRMED))
+    version = DuplicateGroup.objects.get(pk=group.pk).version
+    merging.merge(group.pk, survivor_pk=str(mug.pk), version=version, reviewer="anna")
+
+    version = DuplicateGroup.objects.get(pk=apart.pk).version
+    with pytest.raises(Conflict, match=f"Listing {cup.pk} can’t stay: it isn’t among those"):
+        merging.merge(apart.pk, survivor_pk=str(cup.pk), version=version, reviewer="bert")
+    assert public() == ["mug 0", "mug 2"]
+    merging.merge(apart.pk, survivor_pk=str(third.pk), version=version, reviewer="bert")
+
+
+def test_what_the_commit_would_refuse_is_told_at_once(settings: Settings) -> None:
+    use(settings, DeletingListings)
+    group, products, _pairs = doubles()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        merging.merge(
+            group.pk, survivor_pk=str(products[0].pk), version=group.version, reviewer="anna"
+        )
+    assert public() == ["mug 0", "mug 1"]
 
 
 def test_a_hook_that_fails_leaves_nothing_behind(settings: Settings) -> None:
