@@ -70,8 +70,8 @@ def merge(
             )
         items = _locked_items(group, members, using)
         survivor = items.pop(survivor_pk)
-        _require_compared(shop, survivor, using)
         shop.merge_listings(survivor, list(items.values()))
+        _require_compared(shop, survivor, using)
         # What is checked at the commit may be so after the answer, as with ATOMIC_REQUESTS.
         connections[using].check_constraints()
         _mark(group, pairs, survivor_pk, reviewer, note, using)
@@ -104,8 +104,8 @@ def _locked_items(group: DuplicateGroup, pks: Sequence[str], using: str) -> dict
 
 
 def _require_compared(shop: listings.Listings, survivor: Model, using: str) -> None:
-    """Raises Conflict for a survivor that the shop has left out since it was found: what is merged
-    into one that was itself merged away is lost from sight.
+    """Raises Conflict for a survivor that the shop leaves out, since what is merged into one that
+    was itself merged away is lost from sight. The hook may have put it right, or say more of it.
     """
     compared = shop.queryset().using(using)
     rows: Any = type(survivor)._base_manager.using(using)
