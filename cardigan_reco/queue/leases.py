@@ -133,14 +133,15 @@ def fail(claim: Claim, failure: Failure, error: str, *, using: str) -> None:
 
 
 def postpone(claim: Claim, error: str, *, charged: bool, using: str) -> None:
-    """Sends a locked request back to wait, longer each time.
+    """Sends a locked request back to wait, longer each time, up to LONGEST_PAUSE_SECONDS.
 
     What is not the picture's fault, such as a storage that is down, is not `charged` with an
     attempt; it waits a quarter of its age so far, between RETRY_SECONDS and LONGEST_PAUSE_SECONDS.
     """
     pause_seconds = conf.current().retry_seconds
     if charged:
-        _close(claim, "state = 'waiting'", error, pause_seconds * 2 ** (claim.attempts - 1), using)
+        doubled = min(pause_seconds * 2 ** (claim.attempts - 1), LONGEST_PAUSE_SECONDS)
+        _close(claim, "state = 'waiting'", error, max(pause_seconds, doubled), using)
     else:
         change = "state = 'waiting', attempts = attempts - 1"
         _close(claim, change, error, pause_seconds, using, LONGEST_PAUSE_SECONDS)
