@@ -39,14 +39,17 @@ class Lookout(Generic[Found]):
 
         Raises TimeoutError when it isn't found in that time.
         """
+        return self.begin().result(timeout_seconds)
+
+    def begin(self) -> Future[Found]:
+        """Returns what will be found; it needn't be waited for before another look begins."""
         with self._lock:
             if self._found is None or self._is_over(self._found):
                 self._found, self._started_at = Future(), time.monotonic()
                 threading.Thread(
                     target=self._serve, args=[self._found], name=self._name, daemon=True
                 ).start()
-            found = self._found
-        return found.result(timeout_seconds)
+            return self._found
 
     def _is_over(self, found: Future[Found]) -> bool:
         age_seconds = time.monotonic() - self._started_at

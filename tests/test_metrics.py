@@ -20,7 +20,7 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from cardigan_reco import __version__, metrics, photos, queue, recommendations, search
 from cardigan_reco.checks.metrics import check_metrics
@@ -29,10 +29,11 @@ from cardigan_reco.metrics import collector, instruments
 from cardigan_reco.models import EncoderVersion, EncodingRequest, WorkerHeartbeat
 from cardigan_reco.queue import Failure
 from tests import postgres
+from tests.aliases import alias
 from tests.conftest import BLUE, GREEN, ORANGE, RED, AddProduct, encode_all, jpeg
 from tests.processes import Process, black_hole, free_port, wait_until
 from tests.testapp.catalogue.models import Product
-from tests.testapp.models import ProductImageEmbedding
+from tests.testapp.models import PosterEmbedding, ProductImageEmbedding
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -70,6 +71,13 @@ def value(found: Series, name: str, **labels: str) -> float | None:
 def grown(before: Series, name: str, **labels: str) -> float:
     """Returns by how much a series of this process has grown since `before`."""
     return (value(read(), name, **labels) or 0) - (value(before, name, **labels) or 0)
+
+
+class TwoElsewhere:
+    """Keeps the collections in two other databases."""
+
+    def db_for_write(self, model: type, **hints: object) -> str | None:
+        return {ProductImageEmbedding: "first", PosterEmbedding: "second"}.get(model)
 
 
 class TestSearches:
@@ -316,6 +324,22 @@ class TestDatabase:
         assert value(found, "cardigan_up", database="default") == 0
         assert any(name == "python_info" for name, _labels in found)
         assert "Database 'default' gives no metrics: no answer in 1.2 s" in caplog.text
+
+    def test_those_that_vanished_are_asked_side_by_side(
+        self, settings: Settings, django_db_blocker: DjangoDbBlocker
+    ) -> None:
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "HEALTH": {"TIMEOUT_SECONDS": 1}}
+        settings.DATABASE_ROUTERS = [TwoElsewhere()]
+        collector._lookout.cache_clear()
+        with black_hole() as port, django_db_blocker.unblock():
+            hole = {"HOST": "127.0.0.1", "PORT": port, "OPTIONS": {}}
+            with alias("first", **hole), alias("second", **hole):
+                start = time.monotonic()
+                found = read()
+                assert 3 <= time.monotonic() - start < 5.5
+        collector._lookout.cache_clear()
+        assert value(found, "cardigan_up", database="first") == 0
+        assert value(found, "cardigan_up", database="second") == 0
 
     def test_without_its_tables(self, caplog: pytest.LogCaptureFixture) -> None:
         with connection.cursor() as cursor:
