@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from io import StringIO
 
@@ -86,11 +87,34 @@ def test_without_a_database_commands_go_where_the_routers_say(
             "find_duplicates --within pk=1": "0 pictures compared",
             "duplicate_thresholds": "Nothing was judged yet",
             f"export_duplicate_labels {os.devnull}": "0 triplets",
+            "build_index": "testapp.PosterEmbedding: poster_vector_hnsw is there and valid",
+            "build_index similar": "product_image_vector_hnsw is there and valid",
+            "index_report --json": '"database": "goods"',
+            "index_report similar --json": '"database": "goods"',
         }.items():
             output = StringIO()
             call_command(*command.split(), stdout=output, stderr=StringIO())
             assert said in output.getvalue(), command
+        said_of_recall = StringIO()
+        call_command("check_recall", stderr=said_of_recall)
+        assert "testapp.ProductImageEmbedding has no vectors yet" in said_of_recall.getvalue()
+        with pytest.raises(SystemExit, match="2"):  # No worker is there.
+            call_command("cardigan_status", "--json", stdout=(status := StringIO()))
+        assert json.loads(status.getvalue())["database"] == "goods"
     assert not asked_of_default.captured_queries
+
+
+@pytest.mark.parametrize("command", ["build_index", "index_report", "check_recall"])
+def test_the_database_that_cant_be_read_is_named(
+    command: str, settings: Settings, django_db_blocker: DjangoDbBlocker
+) -> None:
+    settings.DATABASE_ROUTERS = [CatalogueElsewhere()]
+    with (
+        django_db_blocker.unblock(),
+        alias("goods", HOST="127.0.0.1", PORT=1, OPTIONS={}),
+        pytest.raises(CommandError, match=r"Database 'goods': connection (failed|is bad)"),
+    ):
+        call_command(command)
 
 
 def test_tables_that_should_be_there_count(django_db_blocker: DjangoDbBlocker) -> None:

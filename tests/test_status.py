@@ -23,7 +23,7 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, migrations
 from django.utils import timezone
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from cardigan_reco import __version__, broker, doorbell, queue, status
 from cardigan_reco.database import IndexState
@@ -39,10 +39,11 @@ from cardigan_reco.models import (
 from cardigan_reco.queue import Failure
 from cardigan_reco.status import Level, Status
 from tests import postgres
+from tests.aliases import alias
 from tests.celery import configured
 from tests.conftest import BLUE, GREEN, RED, AddProduct, add_image, encode_all
 from tests.processes import Broker, Process, RedisServer, black_hole, wait_until
-from tests.testapp.models import ProductImageEmbedding
+from tests.testapp.models import PosterEmbedding, ProductImageEmbedding
 from tests.workers import StartWorker, wait_until_encoded
 
 pytestmark = [
@@ -99,6 +100,13 @@ def make_overdue(seconds: float) -> None:
 def other_encoder(settings: Settings) -> None:
     encoder = {"BACKEND": "tests.recording_encoders.CudaEncoder", "OPTIONS": {"dimensions": 16}}
     settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "ENCODERS": {"default": encoder}}
+
+
+class PostersElsewhere:
+    """Keeps one of the collections in another database."""
+
+    def db_for_write(self, model: type, **hints: object) -> str | None:
+        return "goods" if model is PosterEmbedding else None
 
 
 class TestText:
@@ -211,6 +219,57 @@ class TestText:
             alters.rollback()
         for pid in pids:
             assert f"process {pid} (" in line
+
+    def test_several_databases(
+        self,
+        worker: WorkerHeartbeat,
+        add_product: AddProduct,
+        settings: Settings,
+        django_db_blocker: DjangoDbBlocker,
+    ) -> None:
+        settings.DATABASE_ROUTERS = [PostersElsewhere()]
+        add_product("mug", RED)
+        with django_db_blocker.unblock(), alias("goods"):
+            code, lines = run()
+            assert (code, lines[0]) == (0, "OK: all is well.")
+            assert [line for line in lines if line.startswith("testapp.")] == [
+                f"{LABEL} in default",
+                f"{POSTERS} in default",
+                f"{LABEL} in goods",
+                f"{POSTERS} in goods",
+            ]
+            assert len([line for line in lines if line.startswith("Worker ")]) == 1
+            code, found = in_json()
+            assert [one["database"] for one in found] == ["default", "goods"]
+            WorkerHeartbeat.objects.all().delete()
+            code, lines = run("--database=goods")
+            assert code == 2
+            assert POSTERS in lines
+            code, lines = run()
+        assert code == 2
+        assert [line for line in lines if line.startswith("CRITICAL")] == [
+            "CRITICAL: 0 of 1 workers are there. Start one: celery -A ... worker -Q cardigan"
+        ]
+
+    def test_one_database_of_two_is_away(
+        self, worker: WorkerHeartbeat, settings: Settings, django_db_blocker: DjangoDbBlocker
+    ) -> None:
+        settings.DATABASE_ROUTERS = [PostersElsewhere()]
+        with (
+            black_hole() as port,
+            django_db_blocker.unblock(),
+            alias("goods", HOST="127.0.0.1", PORT=port, OPTIONS={}),
+        ):
+            code, lines = run("--timeout=2")
+            assert (code, lines[0]) == (
+                2,
+                "CRITICAL: Database 'goods' gives no answer in 2 s. See that its host is there, "
+                "and that nothing on the way swallows what is sent.",
+            )
+            assert f"{LABEL} in default" in lines
+            code, [here, away] = in_json("--timeout=2")
+        assert here["level"] == "ok"
+        assert (away["database"], away["level"]) == ("goods", "critical")
 
     def test_settings_that_cant_be_used(self, settings: Settings) -> None:
         settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "HEALTH": {"WORKERS": -1}}
@@ -536,7 +595,10 @@ class TestBroker:
             code, lines = run()
         assert code == 1
         assert lines[0].startswith("WARNING: The broker redis://shop:**@127.0.0.1:1/0 doesn't")
-        assert lines[0].endswith("until it does; encode_images needs no broker.")
+        assert lines[0].endswith(
+            "onnection refused. Nothing is lost, and nothing encoded until it does; encode_images "
+            "needs no broker."
+        )
         assert "secret" not in "".join(lines)
 
     def test_of_an_unknown_kind(self, worker: WorkerHeartbeat) -> None:

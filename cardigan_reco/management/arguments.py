@@ -10,13 +10,11 @@ from cardigan_reco import collection as collections
 from cardigan_reco.models import Embedding
 
 
-def add_database(parser: ArgumentParser) -> None:
+def add_database(
+    parser: ArgumentParser, text: str = "By default the one that a collection is written to."
+) -> None:
     """Adds --database, which is None where the routers are to say it."""
-    parser.add_argument(
-        "--database",
-        choices=list(connections),
-        help="By default the one that a collection is written to.",
-    )
+    parser.add_argument("--database", choices=list(connections), help=text)
 
 
 def embeddings(name: str | None, database: str | None) -> list[tuple[type[Embedding], str]]:
@@ -29,6 +27,16 @@ def embeddings(name: str | None, database: str | None) -> list[tuple[type[Embedd
     else:
         models = collections.models() if database is None else collections.models_in(database)
     return [(model, database or collections.written_to(model)) for model in models]
+
+
+def databases(name: str | None, database: str | None) -> list[str]:
+    """Returns where the models of `embeddings()` are, in order, without asking any of them.
+
+    Raises LookupError as that does.
+    """
+    if database is not None:
+        return [database]
+    return sorted({using for _model, using in embeddings(name, None)})
 
 
 def seconds(text: str) -> float:

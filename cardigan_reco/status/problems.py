@@ -50,6 +50,10 @@ class Problem:
     level: Level
     text: str
 
+    def as_dict(self) -> dict[str, str]:
+        """Returns both in JSON's types."""
+        return {"level": self.level.name.lower(), "text": self.text}
+
 
 def found(
     collections: Sequence[CollectionStatus],
@@ -147,8 +151,8 @@ def _of_workers(
     if seen is not None and not seen.answers:
         yield Problem(
             Level.WARNING,
-            f"The broker {seen.url} doesn't answer: {seen.error} Nothing is lost, and "
-            "nothing encoded until it does; encode_images needs no broker.",
+            f"The broker {seen.url} doesn't answer: {seen.error.removesuffix('.')}. Nothing is "
+            "lost, and nothing encoded until it does; encode_images needs no broker.",
         )
 
 

@@ -54,10 +54,7 @@ class Status:
             "database": self.database,
             "taken_at": _text(self.taken_at),
             "release": __version__,
-            "problems": [
-                {"level": problem.level.name.lower(), "text": problem.text}
-                for problem in self.problems
-            ],
+            "problems": [problem.as_dict() for problem in self.problems],
             "collections": [one.as_dict() for one in self.collections],
             "workers": [
                 {

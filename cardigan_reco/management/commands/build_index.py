@@ -7,14 +7,14 @@ from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DatabaseError
 from tqdm import tqdm
 
-from cardigan_reco import collection as collections
 from cardigan_reco import indexes
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.fields import EmbeddingIndex
 from cardigan_reco.indexes import Built, Listener, Progress
+from cardigan_reco.management.arguments import add_database, embeddings
 from cardigan_reco.models import Embedding
 
 _UNITS = {"kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
@@ -86,30 +86,26 @@ class Command(BaseCommand):
         group.add_argument(
             "--ef-construction", type=_links, help="Candidates while building; 128, at least 2 m."
         )
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+        add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["collection"] and (options["name"] or options["m"]):
             raise CommandError("--name and --m are for one collection: name it.")
+        name, using = options["collection"], options["database"]
         try:
-            for embedding in self._models(options["collection"], options["database"]):
-                self._build(embedding, options)
+            for embedding, using in embeddings(name, options["database"]):
+                if name or indexes.declared(embedding):
+                    self._build(embedding, using, options)
         except LookupError as error:
             raise CommandError(error.args[0]) from error
         except CardiganError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            raise CommandError(f"Database {options['database']!r}: {str(error).strip()}") from error
+            raise CommandError(f"Database {using!r}: {str(error).strip()}") from error
         except KeyboardInterrupt:
             raise CommandError("Stopped. The shop's searches go on as before.") from None
 
-    def _models(self, name: str | None, using: str) -> list[type[Embedding]]:
-        if name:
-            return [collections.named(name)]
-        return [model for model in collections.models_in(using) if indexes.declared(model)]
-
-    def _build(self, embedding: type[Embedding], options: dict[str, Any]) -> None:
-        using = options["database"]
+    def _build(self, embedding: type[Embedding], using: str, options: dict[str, Any]) -> None:
         verb = indexes.rebuild if options["rebuild"] else indexes.build
         for index in indexes.chosen(
             embedding,

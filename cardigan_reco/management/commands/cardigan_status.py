@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db import DEFAULT_DB_ALIAS, Error
 
-from cardigan_reco import __version__, status
+from cardigan_reco import __version__, collection, status
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.heartbeats import Worker
 from cardigan_reco.lookout import Lookout
@@ -57,7 +58,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print it as JSON.")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+        arguments.add_database(parser, "By default all that collections are written to.")
         parser.add_argument(
             "--warn-overdue",
             type=_seconds,
@@ -87,48 +88,64 @@ class Command(BaseCommand):
             type=arguments.seconds,
             default=50.0,
             metavar="SECONDS",
-            help="How long the database may take in all: 50. Monitoring systems often wait for 60.",
+            help="How long it may take to ask the databases: 50. Monitoring often waits for 60.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        using = options["database"]
-        try:
-            look = partial(status.of, using, _limits(options))
-            found = Lookout(look, "cardigan-status").ask(options["timeout"])
-        except TimeoutError:
-            text = (
-                f"Database {using!r} gives no answer in {options['timeout']:g} s. See that its "
-                "host is there, and that nothing on the way swallows what is sent."
-            )
-            level = self._unknown(using, text, options["json"])
-        except Error as error:
-            text = f"Database {using!r} can't be read. See that it runs and is migrated: {error}"
-            level = self._unknown(using, text, options["json"])
-        except (ImproperlyConfigured, CardiganError) as error:
-            level = self._unknown(using, str(error), options["json"])
+        answers = _ask(options)
+        if options["json"]:
+            told = [_as_dict(using, answer) for using, answer in answers.items()]
+            self.stdout.write(json.dumps(told if len(told) > 1 else told[0], indent=2))
         else:
-            level = found.level
-            if options["json"]:
-                self.stdout.write(json.dumps(found.as_dict(), indent=2))
-            else:
-                self.stdout.write("\n".join(_lines(found)))
-        if level:
+            self.stdout.write("\n".join(_lines(list(answers.values()))))
+        if level := max(answer.level for answer in answers.values()):
             sys.exit(level)
 
-    def _unknown(self, using: str, text: str, as_json: bool) -> Level:
-        text = " ".join(text.split())
-        if as_json:
-            problems = [{"level": "critical", "text": text}]
-            answer = {
-                "level": "critical",
-                "database": using,
-                "release": __version__,
-                "problems": problems,
-            }
-            self.stdout.write(json.dumps(answer, indent=2))
-        else:
-            self.stdout.write(f"CRITICAL: {text}")
-        return Level.CRITICAL
+
+def _ask(options: dict[str, Any]) -> dict[str, Status | Problem]:
+    """Returns how each database is, or why that can't be known; they are asked side by side."""
+    chosen, seconds = options["database"], options["timeout"]
+    databases = [chosen] if chosen else collection.databases() or [DEFAULT_DB_ALIAS]
+    deadline = time.monotonic() + seconds
+    asked = {
+        using: Lookout(partial(_look, using, options), "cardigan-status").begin()
+        for using in databases
+    }
+    answers: dict[str, Status | Problem] = {}
+    for using, found in asked.items():
+        try:
+            answers[using] = found.result(max(deadline - time.monotonic(), 0))
+        except TimeoutError:
+            answers[using] = _unknown(
+                f"Database {using!r} gives no answer in {seconds:g} s. See that its host is there, "
+                "and that nothing on the way swallows what is sent."
+            )
+        except Error as error:
+            answers[using] = _unknown(
+                f"Database {using!r} can't be read. See that it runs and is migrated: {error}"
+            )
+        except (ImproperlyConfigured, CardiganError) as error:
+            answers[using] = _unknown(str(error))
+    return answers
+
+
+def _look(using: str, options: dict[str, Any]) -> Status:
+    return status.of(using, _limits(options))
+
+
+def _unknown(text: str) -> Problem:
+    return Problem(Level.CRITICAL, " ".join(text.split()))
+
+
+def _as_dict(using: str, answer: Status | Problem) -> dict[str, Any]:
+    if isinstance(answer, Status):
+        return answer.as_dict()
+    return {
+        "level": answer.level.name.lower(),
+        "database": using,
+        "release": __version__,
+        "problems": [answer.as_dict()],
+    }
 
 
 def _exit(status: int = 0, message: str | None = None) -> NoReturn:
@@ -152,20 +169,30 @@ def _limits(options: dict[str, Any]) -> Limits:
     return replace(limits, **{key: value for key, value in given.items() if value is not None})
 
 
-def _lines(found: Status) -> Iterator[str]:
+def _lines(answers: Sequence[Status | Problem]) -> Iterator[str]:
+    read = [answer for answer in answers if isinstance(answer, Status)]
+    problems = [answer for answer in answers if isinstance(answer, Problem)]
+    problems += [problem for answer in read for problem in answer.problems]
+    # That no worker is there, each database says.
+    problems = sorted(dict.fromkeys(problems), key=lambda problem: -problem.level)
     # Monitoring systems show the first line.
-    yield f"{found.level.name}: {found.problems[0].text if found.problems else 'all is well.'}"
-    yield from (_problem(problem) for problem in found.problems[1:])
-    for one in found.collections:
-        yield ""
-        yield from _collection(one)
+    yield _problem(problems[0]) if problems else f"{Level.OK.name}: all is well."
+    yield from (_problem(problem) for problem in problems[1:])
+    if not read:
+        return
+    for answer in read:
+        for one in answer.collections:
+            yield ""
+            yield one.collection if len(answers) == 1 else f"{one.collection} in {answer.database}"
+            yield from _collection(one)
     yield ""
-    yield from (_worker(worker) for worker in found.workers)
-    if not found.workers:
+    workers = {(worker.name, worker.pid): worker for answer in read for worker in answer.workers}
+    yield from (_worker(worker) for worker in workers.values())
+    if not workers:
         yield "No worker was seen within a day."
-    if found.broker is not None:
-        answers = "answers" if found.broker.answers else "doesn't answer"
-        yield f"Broker {found.broker.url} {answers}."
+    if (broker := read[0].broker) is not None:
+        answers_it = "answers" if broker.answers else "doesn't answer"
+        yield f"Broker {broker.url} {answers_it}."
 
 
 def _problem(problem: Problem) -> str:
@@ -174,7 +201,6 @@ def _problem(problem: Problem) -> str:
 
 def _collection(one: CollectionStatus) -> Iterator[str]:
     waits = one.backlog
-    yield one.collection
     yield f"  encoder     {_encoder(one)}"
     yield (
         f"  queue       {waits.waiting} waiting, {waits.retrying} of them after a failure; "

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.http import QueryDict
 from tqdm import tqdm
@@ -19,7 +19,7 @@ from cardigan_reco import conf, indexes, neighbours, recall
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.filters import Filters
 from cardigan_reco.indexes import Health
-from cardigan_reco.management.arguments import seconds
+from cardigan_reco.management.arguments import add_database, embeddings, seconds
 from cardigan_reco.models import Embedding
 from cardigan_reco.recall import IndexScan, Picture, Recall
 
@@ -91,18 +91,20 @@ class Command(BaseCommand):
             help="Seconds for one comparison with all pictures; 60.",
         )
         parser.add_argument("--json", action="store_true", help="Prints JSON.")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+        add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        using = options["database"]
+        checked = []
         try:
-            models = _models(options["collection"], options["database"])
-            checked = [self._check(model, options) for model in models]
+            for embedding, using in _chosen(options["collection"], options["database"]):
+                checked.append(self._check(embedding, using, options))
         except LookupError as error:
             raise CommandError(error.args[0]) from error
         except CardiganError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            raise CommandError(f"Database {options['database']!r}: {str(error).strip()}") from error
+            raise CommandError(f"Database {using!r}: {str(error).strip()}") from error
         reports = [one for one in checked if one is not None]
         if options["json"]:
             self.stdout.write(json.dumps([report for report, _low in reports], indent=1))
@@ -110,13 +112,12 @@ class Command(BaseCommand):
             raise CommandError("\n".join(low), returncode=LOW)
 
     def _check(
-        self, embedding: type[Embedding], options: dict[str, Any]
+        self, embedding: type[Embedding], using: str, options: dict[str, Any]
     ) -> tuple[dict[str, Any], str] | None:
         """Returns the report and, where something is too low, what that is.
 
         None: the table is empty, and nobody asked for this one in particular.
         """
-        using = options["database"]
         health = indexes.health(embedding, using=using)
         if health.state is indexes.IndexState.NO_TABLE:
             raise CommandError(f"{health.collection}: {health.hints[0]}")
@@ -136,7 +137,7 @@ class Command(BaseCommand):
         alone = scan.measure() if health.serving else None
         measured = [
             recall.served(embedding, candidates, self._bar(pictures, name), name=name, **common)
-            for name, candidates in _searched(embedding, options)
+            for name, candidates in _searched(embedding, using, options)
         ]
         advice = recall.advise(measured, alone, health, floor=options["floor"], scan=scan.measure)
         everything = [*([alone] if alone else []), *measured]
@@ -162,24 +163,23 @@ class Command(BaseCommand):
         return tqdm(pictures, desc=name, unit="query", file=self.stderr, leave=False)
 
 
-def _models(name: str | None, using: str) -> list[type[Embedding]]:
+def _chosen(name: str | None, database: str | None) -> list[tuple[type[Embedding], str]]:
     if name:
-        return [collections.named(name)]
+        return embeddings(name, database)
     purposes = conf.current().collections
     if not purposes:
         raise CommandError("COLLECTIONS names no collection. Name a model: app.Model.")
-    there = collections.models_in(using)
+    there = dict(embeddings(None, database))
     serving = dict.fromkeys(collections.serving(purpose) for purpose in purposes)
-    found = [embedding for embedding in serving if embedding in there]
+    found = [(embedding, there[embedding]) for embedding in serving if embedding in there]
     if not found:
-        raise CommandError(f"No collection of COLLECTIONS is in database {using!r}.")
+        raise CommandError(f"No collection of COLLECTIONS is in database {database!r}.")
     return found
 
 
 def _searched(
-    embedding: type[Embedding], options: dict[str, Any]
+    embedding: type[Embedding], using: str, options: dict[str, Any]
 ) -> Iterator[tuple[str, QuerySet[Any]]]:
-    using = options["database"]
     yield "everything", embedding.item_model()._base_manager.using(using)
     candidates = embedding.candidates().using(using)
     yield "candidates()", candidates

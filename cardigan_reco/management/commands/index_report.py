@@ -9,10 +9,9 @@ from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DatabaseError
 from django.utils.timesince import timesince
 
-from cardigan_reco import collection as collections
 from cardigan_reco import indexes
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.indexes import Health, Index
@@ -32,24 +31,32 @@ class Command(BaseCommand):
             "collection", nargs="?", help="A purpose or a model's label; by default all of them."
         )
         parser.add_argument("--json", action="store_true", help="Prints JSON.")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
+        arguments.add_database(parser)
         parser.add_argument(
             "--timeout",
             type=arguments.seconds,
             default=50.0,
             metavar="SECONDS",
-            help="How long the database may take in all: 50.",
+            help="How long a database may take in all: 50.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        name, using = options["collection"], options["database"]
-        look = partial(_look, name, using)
         try:
-            found = Lookout(look, "cardigan-index-report").ask(options["timeout"])
+            databases = arguments.databases(options["collection"], options["database"])
+            found = [health for using in databases for health in self._look_at(using, options)]
         except LookupError as error:
             raise CommandError(error.args[0]) from error
         except CardiganError as error:
             raise CommandError(str(error)) from error
+        if options["json"]:
+            self.stdout.write(json.dumps([one.as_dict() for one in found], indent=1))
+            return
+        self.stdout.write("\n\n".join(_text(one) for one in found))
+
+    def _look_at(self, using: str, options: dict[str, Any]) -> list[Health]:
+        look = partial(_look, options["collection"], options["database"], using)
+        try:
+            return Lookout(look, "cardigan-index-report").ask(options["timeout"])
         except TimeoutError:
             raise CommandError(
                 f"Database {using!r} gives no answer in {options['timeout']:g} s. See that its "
@@ -57,15 +64,11 @@ class Command(BaseCommand):
             ) from None
         except DatabaseError as error:
             raise CommandError(f"Database {using!r}: {error}") from error
-        if options["json"]:
-            self.stdout.write(json.dumps([one.as_dict() for one in found], indent=1))
-            return
-        self.stdout.write("\n\n".join(_text(one) for one in found))
 
 
-def _look(name: str | None, using: str) -> list[Health]:
-    models = [collections.named(name)] if name else collections.models_in(using)
-    return [indexes.health(model, using=using) for model in models]
+def _look(name: str | None, database: str | None, using: str) -> list[Health]:
+    chosen = arguments.embeddings(name, database)
+    return [indexes.health(model, using=using) for model, its in chosen if its == using]
 
 
 def _text(health: Health) -> str:
