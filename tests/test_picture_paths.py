@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
+from django.core.management import call_command
 from django.db import connection, models
 from django.db.models.fields.files import FieldFile
 from django.template import engines
@@ -16,11 +17,19 @@ from django.test.utils import CaptureQueriesContext, isolate_apps
 from pytest_django import Settings
 
 from cardigan_reco import capture, recommendations, sweep
+from cardigan_reco.admin.duplicates import contents
 from cardigan_reco.capture import Feed
-from cardigan_reco.models import Embedding, EmbeddingField, EmbeddingIndex, EncodingRequest
+from cardigan_reco.duplicates import listings
+from cardigan_reco.models import (
+    DuplicateGroup,
+    Embedding,
+    EmbeddingField,
+    EmbeddingIndex,
+    EncodingRequest,
+)
 from cardigan_reco.signals import paused
 from tests.conftest import GREEN, ORANGE, RED, Colour, Declare, encode_all, jpeg
-from tests.testapp.catalogue.models import Product
+from tests.testapp.catalogue.models import Product, PromotedImage
 
 DB = "default"
 
@@ -359,3 +368,51 @@ def test_a_field_may_choose_the_storage_by_its_row(declare: Declare, tmp_path: P
     Sheet.objects.create(image=ContentFile(jpeg(), name="a.jpg"))
     assert public.exists("a.jpg")
     assert encode_all().encoded == 1
+
+
+@pytest.mark.parametrize("is_behind_a_key", [False, True])
+def test_the_report_of_duplicates_shows_the_pictures(
+    shop: Shop, declare: Declare, settings: Settings, is_behind_a_key: bool
+) -> None:
+    """Also of a source that inherits them from another model."""
+    if is_behind_a_key:
+        slides = [shop.add_slide(shop.add_asset(name=f"{n}.jpg")) for n in range(2)]
+        files, embedding = [slide.asset.file for slide in slides], "testapp.SlideEmbedding"
+    else:
+        with isolate_apps("tests.testapp"):
+
+            class PromotedEmbedding(Embedding):
+                source = models.OneToOneField(
+                    PromotedImage, models.CASCADE, primary_key=True, related_name="+"
+                )
+                vector = EmbeddingField(dimensions=16)
+                image_field = "original"
+                item_field = "product"
+
+                class Meta(Embedding.Meta):
+                    app_label = "testapp"
+
+        declare(PromotedEmbedding)
+        slides = [
+            PromotedImage.objects.create(
+                product=Product.objects.create(title="mug"),
+                original=ContentFile(jpeg(), name=f"{n}.jpg"),
+            )
+            for n in range(2)
+        ]
+        files, embedding = [slide.original for slide in slides], "testapp.PromotedEmbedding"
+    settings.CARDIGAN_RECO = {
+        **settings.CARDIGAN_RECO,
+        "COLLECTIONS": {"similar": embedding},
+        "DUPLICATES": {},
+    }
+    encode_all()
+    call_command("find_duplicates", "--full", verbosity=0)
+    (group,) = DuplicateGroup.objects.all()
+    shop_listings = listings.current()
+    assert shop_listings is not None
+    with CaptureQueriesContext(connection) as queries:
+        (card,) = contents.of([group], shop_listings, site="admin")
+    shown = [picture.url for one in card.listings for picture in one.pictures]
+    assert shown == [file.url for file in files]
+    assert len(queries) == 4

@@ -210,10 +210,11 @@ class _Known:
         else:
             order: Any = model._meta.ordering or "pk"
             place = Window(RowNumber(), partition_by=F(path), order_by=order)
+            # The key by a name of its own: beside a window, that of a model with a parent is lost.
             rows = (
                 sources.filter(Q(pk__in=matched) | Q(**{f"{path}__in": item_pks}))
-                .annotate(cardigan_item=F(path), cardigan_place=place)
-                .filter(Q(cardigan_place__lte=MAX_PICTURES) | Q(pk__in=matched))
+                .annotate(cardigan_pk=F("pk"), cardigan_item=F(path), cardigan_place=place)
+                .filter(Q(cardigan_place__lte=MAX_PICTURES) | Q(cardigan_pk__in=matched))
                 .order_by("cardigan_place")
             )
         for source in rows:
