@@ -754,8 +754,8 @@ class TestExtension:
                 "cardigan_reco.E033",
                 "The routers let testapp.ProductImageEmbedding, testapp.PosterEmbedding be in "
                 f"database {scratch!r}, but not what cardigan_reco itself needs beside it.",
-                "Let db_for_read, db_for_write and allow_migrate say of the app 'cardigan_reco' what "
-                "they say of the pictures' app, and migrate that database.",
+                "Let db_for_read, db_for_write and allow_migrate say of the app 'cardigan_reco' "
+                "what they say of the pictures' app, and migrate that database.",
             )
         ]
 
