@@ -131,7 +131,7 @@ def _of_stray(label: str) -> Problem:
     return Problem(
         Level.WARNING,
         f"The queue has requests of {label}, which is no embedding model. If it has another name "
-        'now, see "Renaming an embedding model" in docs/operations.md; if it is gone, delete its '
+        'now, see "Renaming models" in docs/operations.md; if it is gone, delete its '
         f"rows in {EncodingRequest._meta.db_table}.",
     )
 
