@@ -7,11 +7,14 @@ a time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from threading import Barrier
 from typing import TypeVar
+
+from ..exceptions import EncoderError
 
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
@@ -34,6 +37,7 @@ class Lanes:
     def __init__(self) -> None:
         import torch
 
+        self._pid = os.getpid()
         self._count = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._count, "cardigan-lane", initializer=_compute_alone)
         started = Barrier(self._count)
@@ -47,7 +51,16 @@ class Lanes:
     ) -> list[Result]:
         """Returns what `work` makes of a part of `things` for each lane, in order; of few things,
         of all at once, in this thread.
+
+        Raises EncoderError in a fork, which has none of the threads and would wait for ever.
         """
+        if os.getpid() != self._pid:
+            raise EncoderError(
+                "The network has run in this process's parent, and torch's threads don't survive a "
+                "fork. Let nothing encode before it: no settings, no AppConfig.ready() and no "
+                "module of tests; gunicorn has post_worker_init for that. Or set the encoder's "
+                "option threads to 1."
+            )
         if len(things) < LEAST * self._count:
             return [work(things)]
         cuts = [len(things) * number // self._count for number in range(self._count + 1)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,3 +69,24 @@ def test_vectors_are_those_of_pictures_alone() -> None:
     ]
     alone = np.concatenate([encoder.encode([picture]) for picture in pictures])
     assert np.allclose(encoder.encode(pictures), alone, atol=1e-4)
+
+
+def test_a_fork_of_a_process_that_has_encoded_says_so_and_doesnt_hang() -> None:
+    """`manage.py test --parallel` forks after it has imported the tests."""
+    code = (
+        "import multiprocessing, torch\n"
+        "from PIL import Image\n"
+        "from cardigan_reco.encoders.torch import TorchEncoder\n"
+        "torch.set_num_threads(3)\n"
+        "encoder = TorchEncoder(device='cpu')\n"
+        "encoder.warm_up()\n"
+        "picture = [Image.new('RGB', (64, 64))]\n"
+        "fork = multiprocessing.get_context('fork')\n"
+        "child = fork.Process(target=encoder.encode, args=[picture], daemon=True)\n"
+        "child.start()\n"
+        "child.join()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "EncoderError: The network has run in this process's parent" in ended.stderr
