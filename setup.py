@@ -66,6 +66,7 @@ setup(
         "cardigan_reco": [
             "py.typed",
             "encoders/weights/*",
+            "locale/*/LC_MESSAGES/*",
             "templates/**/*.html",
             "static/**/*",
         ]

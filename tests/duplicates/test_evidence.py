@@ -204,5 +204,5 @@ def test_words_are_in_the_language_that_is_active(settings: Settings, tmp_path: 
         assert said(judge([match(COPY)])) == [
             "Beide sind ein Foto: gespiegelt und auf 82% zugeschnitten."
         ]
-        # Without a translation the words come out all the same.
-        assert said(judge([match(digests=("a", "a"))])) == ["The pictures are the same file."]
+        # What the shop doesn't translate is in the package's own words.
+        assert said(judge([match(digests=("a", "a"))])) == ["Die Bilder sind dieselbe Datei."]
