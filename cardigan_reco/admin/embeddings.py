@@ -62,7 +62,7 @@ class EmbeddingAdmin(ReadOnlyAdmin):
         try:
             items = recommendations.similar_to_picture(embedding, limit=self.neighbour_count)
         except OperationalError as error:
-            return format_html("{}: {}", _("The search failed"), error)
+            return format_html("{}", _("The search failed: %s") % error)
         if not items:
             return format_html("{}", _("None that may be shown."))
         entries = format_html_join(
