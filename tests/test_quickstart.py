@@ -222,7 +222,7 @@ def test_what_shoppers_read_is_collected_as_the_docs_say(tmp_path: Path) -> None
     subprocess.run(
         ["bash", "-e", "-c", found[1]], cwd=tmp_path, env=environment, check=True, timeout=60
     )
-    texts = (tmp_path / "locale/cardigan/de/LC_MESSAGES/django.po").read_text()
+    texts = (tmp_path / "locale/cardigan/it/LC_MESSAGES/django.po").read_text()
     for said in ("Similar products", "Search by photo", "Find what looks like it"):
         assert f'msgid "{said}"' in texts
     assert "Duplicate listings" not in texts
