@@ -15,6 +15,7 @@ from django.db.models import Field, Model
 
 from . import conf
 from .models import Embedding
+from .models.paths import fields_along
 
 
 @cache
@@ -76,13 +77,11 @@ def steps_through(model: type[Model]) -> tuple[Step, ...]:
 
 
 def _steps(embedding: type[Embedding]) -> Iterator[tuple[type[Model], Step]]:
-    at: Any = embedding.source_model()
-    names = embedding.image_field.split("__")
+    names: list[str] = []
     with suppress(FieldDoesNotExist):  # The system check says so, and must be reached for that.
-        for place, name in enumerate(names):
-            field = at._meta.get_field(name)
-            yield at, Step(embedding, "__".join(names[:place]), field)
-            at = field.related_model
+        for at, field in fields_along(embedding.source_model(), embedding.image_field):
+            yield at, Step(embedding, "__".join(names), field)
+            names.append(field.name)
 
 
 def labelled(label: str) -> type[Embedding]:

@@ -18,6 +18,14 @@ hold it for hours after the database is back.
 Found = TypeVar("Found")
 
 
+def silence(using: str, seconds: float) -> str:
+    """Says of a database that it gave no answer in that time, and what to see after."""
+    return (
+        f"Database {using!r} gives no answer in {seconds:g} s. See that its host is there, and "
+        "that nothing on the way swallows what is sent."
+    )
+
+
 class Lookout(Generic[Found]):
     """Looks from a thread of its own, once for all who ask at the same time.
 

@@ -26,10 +26,10 @@ from cardigan_reco import indexes, neighbours
 from cardigan_reco.exceptions import IndexProblem
 from cardigan_reco.fields import EmbeddingIndex
 from cardigan_reco.indexes import IndexState, Listener, Progress
+from cardigan_reco.locks import DESCRIBED
 from cardigan_reco.management.commands.build_index import Bar
 from cardigan_reco.models import Embedding, EmbeddingField
 from cardigan_reco.querysets import EmbeddingQuerySet
-from cardigan_reco.sessions import DESCRIBED
 from tests import vectors
 from tests.aliases import alias
 from tests.processes import Process, black_hole, wait_until
@@ -821,7 +821,7 @@ class TestReport:
 
     @pytest.mark.parametrize("held", ["TABLE", "INDEX"])
     def test_locked(self, table: None, held: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("cardigan_reco.sessions.LOCK_SECONDS", 0.2)
+        monkeypatch.setattr("cardigan_reco.locks.LOCK_SECONDS", 0.2)
         params = {**connection.get_connection_params(), "application_name": "an ALTER"}
         for command in ("index_report", "build_index"):
             with psycopg.connect(**params) as other:
@@ -843,7 +843,7 @@ class TestReport:
     def test_locked_by_somebody_of_whom_little_may_be_known(
         self, table: None, reader: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("cardigan_reco.sessions.LOCK_SECONDS", 0.2)
+        monkeypatch.setattr("cardigan_reco.locks.LOCK_SECONDS", 0.2)
         params = {**connection.get_connection_params(), "application_name": "an ALTER"}
         with psycopg.connect(**params) as other:
             other.execute(f"LOCK TABLE {TABLE}")

@@ -29,7 +29,7 @@ LAYERS = [
     ["asking", "broker", "crew", "lookout", "prepared", "quarantine", "stopping"],
     ["encoders", "fields", "querysets"],
     ["models", "training"],
-    ["collection", "database", "queue", "revisions", "sessions", "summary", "tallies"],
+    ["collection", "database", "locks", "queue", "revisions", "summary", "tallies"],
     ["backlog", "heartbeats"],
     ["metrics"],
     [

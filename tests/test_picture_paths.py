@@ -50,6 +50,12 @@ class Shop(NamedTuple):
         return self.slide.objects.create(product=product, asset=asset)
 
 
+def serve(settings: Settings, label: str, **more: object) -> None:
+    """Lets an embedding model answer for the shop's searches."""
+    collections = {"similar": label}
+    settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "COLLECTIONS": collections, **more}
+
+
 @pytest.fixture
 def shop(declare: Declare, settings: Settings) -> Shop:
     with isolate_apps("tests.testapp"):
@@ -86,10 +92,7 @@ def shop(declare: Declare, settings: Settings) -> Shop:
                 app_label = "testapp"
                 indexes = [EmbeddingIndex(name="slide_vector_hnsw", fields=["vector"])]
 
-    settings.CARDIGAN_RECO = {
-        **settings.CARDIGAN_RECO,
-        "COLLECTIONS": {"similar": "testapp.SlideEmbedding"},
-    }
+    serve(settings, "testapp.SlideEmbedding")
     declare(File, Asset, Slide, SlideEmbedding)
     return Shop(Asset, Slide, SlideEmbedding)
 
@@ -311,10 +314,7 @@ def test_a_source_that_is_the_item_shows_its_picture(declare: Declare, settings:
                 app_label = "testapp"
                 indexes = [EmbeddingIndex(name="page_vector_hnsw", fields=["vector"])]
 
-    settings.CARDIGAN_RECO = {
-        **settings.CARDIGAN_RECO,
-        "COLLECTIONS": {"similar": "testapp.PageEmbedding"},
-    }
+    serve(settings, "testapp.PageEmbedding")
     declare(Photo, Page, PageEmbedding)
     pages = [
         Page.objects.create(
@@ -401,11 +401,7 @@ def test_the_report_of_duplicates_shows_the_pictures(
             for n in range(2)
         ]
         files, embedding = [slide.original for slide in slides], "testapp.PromotedEmbedding"
-    settings.CARDIGAN_RECO = {
-        **settings.CARDIGAN_RECO,
-        "COLLECTIONS": {"similar": embedding},
-        "DUPLICATES": {},
-    }
+    serve(settings, embedding, DUPLICATES={})
     encode_all()
     call_command("find_duplicates", "--full", verbosity=0)
     (group,) = DuplicateGroup.objects.all()

@@ -180,7 +180,7 @@ class TestText:
     def test_a_table_that_somebody_has_for_himself(
         self, worker: WorkerHeartbeat, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("cardigan_reco.sessions.LOCK_SECONDS", 0.2)
+        monkeypatch.setattr("cardigan_reco.locks.LOCK_SECONDS", 0.2)
         params = {**connection.get_connection_params(), "application_name": "an ALTER"}
         for table in (
             ProductImageEmbedding._meta.db_table,
@@ -202,7 +202,7 @@ class TestText:
     def test_whom_somebody_waits_for_who_wants_a_table_for_himself(
         self, worker: WorkerHeartbeat, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("cardigan_reco.sessions.LOCK_SECONDS", 0.2)
+        monkeypatch.setattr("cardigan_reco.locks.LOCK_SECONDS", 0.2)
         table = EncodingRequest._meta.db_table
         params = connection.get_connection_params()
         with psycopg.connect(**params) as reader, psycopg.connect(**params) as alters:

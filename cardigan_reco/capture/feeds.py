@@ -10,6 +10,7 @@ from django.db.models import Model
 
 from cardigan_reco.exceptions import CaptureError
 from cardigan_reco.models import Embedding
+from cardigan_reco.models.paths import fields_along
 
 EXACT_KEYS = {
     "AutoField",
@@ -96,13 +97,7 @@ class Feed:
 
     def _path(self) -> list[Any]:
         """Returns the foreign keys on the way, and the field with the pictures."""
-        model: Any = self.source
-        path = []
-        for name in self.image_field.split("__"):
-            field = model._meta.get_field(name)
-            path.append(field)
-            model = field.related_model
-        return path
+        return [field for _model, field in fields_along(self.source, self.image_field)]
 
     def _lineage(self) -> list[tuple[type[Model], Link | None]]:
         *keys, picture = self._path()

@@ -55,8 +55,8 @@ def build(
 
     Raises IndexProblem in a transaction, without the table, the right to or the room for it, when
     another build runs, and when the server breaks it off; Locked when somebody has the table for
-    himself. Whatever ends it early, the half-built
-    index is dropped, or by the next build if that can't be done.
+    himself. Whatever ends it early, the half-built index is dropped, or by the next build if that
+    can't be done.
     """
     with _work(embedding, index, using, memory_bytes, workers, listener) as work:
         return work.build()

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import connections
 
-from cardigan_reco import database, sessions
+from cardigan_reco import database, locks
 from cardigan_reco.database import IndexState
 from cardigan_reco.fields import OPERATOR_CLASS, EmbeddingIndex
 from cardigan_reco.models import Embedding
@@ -199,7 +199,7 @@ def health(embedding: type[Embedding], *, using: str) -> Health:
     Raises Locked when somebody else has the table, or an index of it, for himself.
     """
     table = embedding._meta.db_table
-    with sessions.looking([table], using=using, seconds=LOOKING_SECONDS):
+    with locks.looking([table], using=using, seconds=LOOKING_SECONDS):
         return _health(embedding, using)
 
 

@@ -13,7 +13,7 @@ from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cardigan_reco.exceptions import IndexProblem
-from cardigan_reco.sessions import DESCRIBED
+from cardigan_reco.locks import DESCRIBED
 
 WATCH_SECONDS = 0.2
 CANCEL_SECONDS = 5.0

@@ -1,4 +1,4 @@
-"""What the commands take on their command line, where argparse's own types take too much."""
+"""What the commands take on their command line, and the collections that they are for then."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def add_database(
 ) -> None:
     """Adds --database, which is None where the routers are to say it."""
     parser.add_argument("--database", choices=list(connections), help=text)
+
+
+def add_timeout(parser: ArgumentParser, text: str) -> None:
+    """Adds --timeout, of 50 seconds by default."""
+    parser.add_argument("--timeout", type=seconds, default=50.0, metavar="SECONDS", help=text)
 
 
 def embeddings(name: str | None, database: str | None) -> list[tuple[type[Embedding], str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.db import models
 from django.db.models.fields.files import FieldFile
@@ -11,6 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from cardigan_reco.encoders import encoders
 from cardigan_reco.querysets import EmbeddingQuerySet
+
+from .paths import fields_along
 
 
 class EncoderVersionQuerySet(models.QuerySet["EncoderVersion"]):
@@ -132,12 +134,8 @@ class Embedding(models.Model):
     @classmethod
     def picture_field(cls) -> models.FileField:
         """Returns the field at the end of the path from the source to its picture."""
-        *keys, name = cls.image_field.split("__")
-        model = cls.source_model()
-        for key in keys:
-            model = cls._related_model(model, key)
-        field: models.FileField = model._meta.get_field(name)  # type: ignore[assignment]
-        return field
+        *_keys, (_model, field) = fields_along(cls.source_model(), cls.image_field)
+        return cast(models.FileField, field)
 
     @classmethod
     def picture_of(cls, source: models.Model) -> FieldFile | None:

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 from django.db.models import Count
 
-from cardigan_reco import backlog, database, indexes, sessions, tallies
+from cardigan_reco import backlog, database, indexes, locks, tallies
 from cardigan_reco.backlog import Backlog, LastError
 from cardigan_reco.database import IndexState
 from cardigan_reco.exceptions import CardiganError
@@ -83,7 +83,7 @@ def look(
     label = embedding._meta.label_lower
     index = indexes.health(embedding, using=using)
     ours = [model._meta.db_table for model in (EncoderVersion, EncodingTally, EncodingRequest)]
-    with sessions.looking(ours, using=using, seconds=COUNTING_SECONDS):
+    with locks.looking(ours, using=using, seconds=COUNTING_SECONDS):
         version, problem = _version(embedding, using)
         per_second = [tallies.per_second(label, minutes, using=using) for minutes in (1, 5)]
         last_error = backlog.last_error(embedding, using=using)
@@ -116,7 +116,7 @@ def _rows(embedding: type[Embedding], using: str, seconds: float) -> dict[str, i
         embedding._base_manager.using(using).values_list("encoder_version").annotate(Count("pk"))
     )
     try:
-        with database.hurried(using, seconds, min(seconds, sessions.LOCK_SECONDS)):
+        with database.hurried(using, seconds, min(seconds, locks.LOCK_SECONDS)):
             rows = dict(counted)
             versions = EncoderVersion.objects.using(using).in_bulk(list(rows))
     except OperationalError:

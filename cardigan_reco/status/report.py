@@ -18,7 +18,7 @@ from cardigan_reco import (
     conf,
     doorbell,
     heartbeats,
-    sessions,
+    locks,
 )
 from cardigan_reco.backlog import Backlog
 from cardigan_reco.broker import Broker
@@ -78,7 +78,7 @@ def of(using: str, limits: Limits | None = None) -> Status:
     limits = limits or Limits.default()
     counting = collections.COUNTING_SECONDS
     ours = [model._meta.db_table for model in (EncodingRequest, WorkerHeartbeat)]
-    with sessions.looking(ours, using=using, seconds=counting):
+    with locks.looking(ours, using=using, seconds=counting):
         backlogs = backlog.of_all(using=using)
         workers = heartbeats.seen(using=using)
     deadline = time.monotonic() + counting

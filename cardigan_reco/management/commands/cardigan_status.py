@@ -18,7 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, Error
 from cardigan_reco import __version__, collection, status
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.heartbeats import Worker
-from cardigan_reco.lookout import Lookout
+from cardigan_reco.lookout import Lookout, silence
 from cardigan_reco.management import arguments
 from cardigan_reco.status import CollectionStatus, Level, Limits, Problem, Status
 
@@ -83,12 +83,8 @@ class Command(BaseCommand):
             metavar="N",
             help="How many should be there: CARDIGAN_RECO['HEALTH']['WORKERS'].",
         )
-        parser.add_argument(
-            "--timeout",
-            type=arguments.seconds,
-            default=50.0,
-            metavar="SECONDS",
-            help="How long it may take to ask the databases: 50. Monitoring often waits for 60.",
+        arguments.add_timeout(
+            parser, "How long it may take to ask the databases: 50. Monitoring often waits for 60."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -116,10 +112,7 @@ def _ask(options: dict[str, Any]) -> dict[str, Status | Problem]:
         try:
             answers[using] = found.result(max(deadline - time.monotonic(), 0))
         except TimeoutError:
-            answers[using] = _unknown(
-                f"Database {using!r} gives no answer in {seconds:g} s. See that its host is there, "
-                "and that nothing on the way swallows what is sent."
-            )
+            answers[using] = _unknown(silence(using, seconds))
         except Error as error:
             answers[using] = _unknown(
                 f"Database {using!r} can't be read. See that it runs and is migrated: {error}"

@@ -15,7 +15,7 @@ from django.utils.timesince import timesince
 from cardigan_reco import indexes
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.indexes import Health, Index
-from cardigan_reco.lookout import Lookout
+from cardigan_reco.lookout import Lookout, silence
 from cardigan_reco.management import arguments
 
 
@@ -32,13 +32,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", help="Prints JSON.")
         arguments.add_database(parser)
-        parser.add_argument(
-            "--timeout",
-            type=arguments.seconds,
-            default=50.0,
-            metavar="SECONDS",
-            help="How long a database may take in all: 50.",
-        )
+        arguments.add_timeout(parser, "How long a database may take in all: 50.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -58,10 +52,7 @@ class Command(BaseCommand):
         try:
             return Lookout(look, "cardigan-index-report").ask(options["timeout"])
         except TimeoutError:
-            raise CommandError(
-                f"Database {using!r} gives no answer in {options['timeout']:g} s. See that its "
-                "host is there, and that nothing on the way swallows what is sent."
-            ) from None
+            raise CommandError(silence(using, options["timeout"])) from None
         except DatabaseError as error:
             raise CommandError(f"Database {using!r}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Other sessions of the server: who they are, and which of them is in the way."""
+"""Locks of other sessions: who has a table for himself, in words, for those who only look."""
 
 from __future__ import annotations
 

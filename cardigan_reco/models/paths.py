@@ -1,0 +1,20 @@
+"""Paths from a model through foreign keys, such as "image__file"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import Field, Model
+
+
+def fields_along(model: type[Model], path: str) -> Iterator[tuple[type[Model], Field[Any, Any]]]:
+    """Yields each model on the way, and its field by which the path goes on.
+
+    Raises FieldDoesNotExist where it comes by a name that the model there doesn't have.
+    """
+    at: Any = model
+    for name in path.split("__"):
+        field = at._meta.get_field(name)
+        yield at, field
+        at = field.related_model
