@@ -63,10 +63,11 @@ def make(pictures: Pictures, compared: Sequence[Picture]) -> dict[Any, Trouble]:
     found = {
         digest: Trouble.UNREADABLE if isinstance(one, Hung) else one for digest, one in done.items()
     }
+    # By their keys, so that two who store the same can't each have what the other waits for.
     made = [
         CopyDescriptor(digest=digest, bits=one.bits, mirrored_bits=one.mirrored_bits, data=one.data)
-        for digest, one in found.items()
-        if isinstance(one, Descriptor)
+        for digest in sorted(found)
+        if isinstance(one := found[digest], Descriptor)
     ]
     CopyDescriptor.objects.using(pictures.using).bulk_create(made, ignore_conflicts=True)
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import sys
 import threading
 from datetime import timedelta
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from cardigan_reco import copies, duplicates, images, queue
@@ -280,6 +282,18 @@ class TestChanges:
         done, _stored = Run(everything, 0, 100).compare(chunk)
         assert [one.digest for one in chunk if one not in done] == [gone]
         assert find().found == 1
+
+    def test_two_who_store_the_same_do_it_in_one_order(self) -> None:
+        for seed in range(12):
+            list_item(f"mug {seed}", file_of(photo(seed)))
+        encode_all()
+        with CaptureQueriesContext(connection) as queries:
+            find()
+        table = CopyDescriptor._meta.db_table
+        (insert,) = [one["sql"] for one in queries if f'INSERT INTO "{table}"' in one["sql"]]
+        digests = re.findall(r"'([0-9a-f]{64})'", insert)
+        assert len(digests) == 12
+        assert digests == sorted(digests)
 
     def test_a_damaged_descriptor_is_made_anew(self, caplog: pytest.LogCaptureFixture) -> None:
         list_item("mug", file_of(photo(1)))

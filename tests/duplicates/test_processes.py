@@ -114,7 +114,8 @@ def test_two_at_once_share_the_work(catalogue: None, settings: Settings, tmp_pat
         )
         for name in ("one", "other")
     ]
-    assert [process.wait() for process in processes] == [0, 0]
+    codes = [process.wait() for process in processes]
+    assert codes == [0, 0], [process.output() for process in processes]
     compared = [int(process.output().split()[-1]) for process in processes]
     assert sum(compared) == 2 * DOUBLES
     assert_all_found()
