@@ -26,6 +26,8 @@ class Doorbell:
     """Between tries while the broker refuses."""
     farewell_seconds = 2.0
     """How long a process that ends waits for its last wake-up to leave."""
+    fork_seconds = 1.0
+    """How long a fork waits for a wake-up that is being sent."""
 
     def __init__(self) -> None:
         self.reset()
@@ -33,6 +35,8 @@ class Doorbell:
     def reset(self) -> None:
         """Starts anew; a fork inherits neither the thread nor a usable lock."""
         self._changed = threading.Condition()
+        self._sending = threading.RLock()  # Run eagerly, what is sent may fork itself.
+        self._is_held = False
         self._wanted: set[str] = set()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -59,6 +63,19 @@ class Doorbell:
         if self._thread is not None:
             self._thread.join(self.farewell_seconds)
 
+    def hold(self) -> None:
+        """Lets nothing be sent before a fork: a child that came amid it would have half of Celery's
+        modules, and locks that nobody lets go of, so that none of its own wake-ups would leave.
+        """
+        if self._sending.acquire(timeout=self.fork_seconds):
+            self._is_held = True
+
+    def go_on(self) -> None:
+        """Lets be sent again what hold() has kept."""
+        if self._is_held:
+            self._is_held = False
+            self._sending.release()
+
     def _serve(self) -> None:
         pause = self.interval_seconds
         while True:
@@ -77,10 +94,11 @@ class Doorbell:
 
     def _send(self, wanted: set[str]) -> bool:
         try:
-            from .tasks import send_wake_up
+            with self._sending:
+                from .tasks import send_wake_up
 
-            for using in wanted:
-                send_wake_up(using)
+                for using in wanted:
+                    send_wake_up(using)
         except Exception as error:  # Any would end the thread, and each later ring start another.
             if not self._broken:
                 _report(error)
@@ -115,4 +133,6 @@ def celery_is_installed() -> bool:
 doorbell = Doorbell()
 ring = doorbell.ring
 atexit.register(doorbell.close)
-os.register_at_fork(after_in_child=doorbell.reset)
+os.register_at_fork(
+    before=doorbell.hold, after_in_parent=doorbell.go_on, after_in_child=doorbell.reset
+)

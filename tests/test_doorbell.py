@@ -233,19 +233,20 @@ def database_connections() -> int:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no fork.")
 @pytest.mark.django_db(transaction=True)
-def test_a_forked_process_rings_by_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "moment", ["if True:", "for _ in [time.sleep(0.05)]:", "with doorbell._changed:"]
+)
+def test_a_forked_process_rings_by_itself(tmp_path: Path, moment: str) -> None:
+    """Whether the parent's thread has just begun, imports Celery's modules or waits for a lock."""
     broker = Broker.in_folder(tmp_path / "broker")
-    sent = broker.transport_options["data_folder_in"]
     script = (
         "import django; django.setup()\n"
         "import os, sys, time, tests.celery\n"
         "from cardigan_reco.doorbell import doorbell\n"
         "doorbell.farewell_seconds = 60\n"
+        "doorbell.fork_seconds = 60\n"
         "doorbell.ring('parent')\n"
-        # What its thread holds of Celery's own while it sends, a fork could wait for for ever.
-        f"while not any(name.endswith('.msg') for name in os.listdir({sent!r})): time.sleep(0.01)\n"
-        "time.sleep(0.2)\n"
-        "with doorbell._changed:\n"  # Held by the parent's thread at the fork, as it were.
+        f"{moment}\n"
         "    child = os.fork()\n"
         "if child == 0:\n"
         "    doorbell.ring('child')\n"
