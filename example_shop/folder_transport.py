@@ -1,8 +1,8 @@
 """Celery's messages as files: kombu's filesystem transport, with whole files only.
 
 kombu's own creates a file and then fills it; a worker that looks in between dies of the empty
-message (https://github.com/celery/kombu/issues/1551). Importing this module makes "folder://"
-known.
+message (https://github.com/celery/kombu/issues/1551), and so does who declares a queue, of the
+empty table of queues. Importing this module makes "folder://" known.
 """
 
 from __future__ import annotations
@@ -28,6 +28,19 @@ class Channel(filesystem.Channel):
         with open(f"{path}.part", "w", encoding="utf-8") as file:
             file.write(json.dumps(payload))  # type: ignore[no-untyped-call]
         os.replace(f"{path}.part", path)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        self.control_folder.mkdir(exist_ok=True)
+        path = self.control_folder / f"{exchange}.exchange"
+        with open(f"{path}.lock", "w", encoding="utf-8") as turn:
+            # Until it is closed.
+            filesystem.lock(turn, filesystem.LOCK_EX)  # type: ignore[no-untyped-call]
+            table = [list(row) for row in self.get_table(exchange)]  # type: ignore[no-untyped-call]
+            row = [routing_key or "", pattern or "", queue or ""]
+            if row not in table:
+                with open(f"{path}.part", "w", encoding="utf-8") as file:
+                    file.write(json.dumps([row, *table]))  # type: ignore[no-untyped-call]
+                os.replace(f"{path}.part", path)
 
 
 class Transport(filesystem.Transport):
