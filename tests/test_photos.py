@@ -134,13 +134,17 @@ def through_redis(transactional_db: None, settings: Settings, redis: RedisServer
         yield
 
 
+def asking() -> set[threading.Thread]:
+    """Returns the threads that ask workers."""
+    return {thread for thread in threading.enumerate() if thread.name == "cardigan-photo"}
+
+
 def sent(redis: RedisServer) -> list[dict[str, Any]]:
     """Returns the messages that wait for a worker, once all that is to be sent is sent."""
     from redis import Redis
 
-    for thread in threading.enumerate():
-        if thread.name == "cardigan-photo":
-            thread.join(10)
+    for thread in asking():
+        thread.join(10)
     with Redis(port=redis.port) as client:
         return [json.loads(message) for message in client.lrange("cardigan-search", 0, -1)]
 
@@ -299,15 +303,17 @@ class TestInAWorker:
 
     def test_a_broker_that_hangs_holds_nobody_up(self, settings: Settings) -> None:
         searching(settings, ENCODE_IN="worker", DEADLINE_SECONDS=0.3, CONCURRENT=7)
-        start = time.monotonic()
+        before = asking()
         with black_hole() as port, configured(broker_url=f"redis://127.0.0.1:{port}/0"):
-            for _ in range(7):
-                with pytest.raises(Busy, match="answered in"):
+            # A slow machine may take longer to pack a photo than it has; such a one sends nothing.
+            for _ in range(40):
+                with pytest.raises(Busy) as raised:
                     photos.encode(jpeg(RED), encoder="default")
+                if "answered in" not in str(raised.value):
+                    break
             # Their threads still hang; no more of them are started.
-            with pytest.raises(Busy, match="Earlier photos still wait"):
-                photos.encode(jpeg(RED), encoder="default")
-        assert time.monotonic() - start < 10
+            assert str(raised.value) == "Earlier photos still wait for the workers' broker."
+            assert len(asking() - before) == 7
 
 
 @pytest.mark.django_db(transaction=True)
