@@ -26,7 +26,7 @@ from kombu.exceptions import KombuError
 from tests import postgres
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 90.0
 
 
 def wait_until(condition: Callable[[], object], what: str, process: Process | None = None) -> None:

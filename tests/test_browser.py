@@ -26,6 +26,7 @@ OPTIONS = [
     *["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
     *["--disable-background-networking", "--disable-component-update", "--disable-sync"],
 ]
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail("chromium is not on the PATH, and CI needs it.")
         pytest.skip("chromium is not on the PATH.")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
         yield started
@@ -57,7 +59,7 @@ def product_page() -> Iterator[str]:
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     width, height = request.param
     opened = browser.new_page(viewport={"width": width, "height": height})
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(PATIENCE_MS)
     yield opened
     opened.close()
 
@@ -216,7 +218,7 @@ def photo_page(browser: Browser, product_page: str, **options: object) -> Iterat
     """Opens the page of the photo search, in a window of its own."""
     with browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}) as context:
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.add_init_script(RECORD)
         page.goto(f"{site(product_page)}/photo/")
         yield page

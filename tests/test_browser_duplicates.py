@@ -22,7 +22,7 @@ from cardigan_reco.models import DuplicateGroup, DuplicatePair, SharedPicture
 from tests.duplicates.rows import COLLECTION, group_of, pair
 from tests.duplicates.shop import file_of, list_item, photo, recompressed
 from tests.test_admin import staff
-from tests.test_browser import browser, fits, settle  # noqa: F401
+from tests.test_browser import PATIENCE_MS, browser, fits, settle  # noqa: F401
 from tests.testapp.catalogue.models import ProductImage
 
 pytestmark = [
@@ -83,7 +83,7 @@ def opened(
         context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
         context.route("**/favicon.ico", lambda route: route.fulfill(body=""))
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.goto(f"{live_server.url}{path}")
         yield page
 

@@ -69,7 +69,7 @@ class TestRinging:
         bell.ring("default")
         wait_until(folder.messages, "a message is there")
         with app.connection_for_read() as connection:
-            message = connection.SimpleQueue("cardigan").get(timeout=5)
+            message = connection.SimpleQueue("cardigan").get(timeout=60)
             message.ack()
         assert message.headers["task"] == "cardigan_reco.encode_pending"
         assert message.headers["expires"] is not None

@@ -460,7 +460,7 @@ def test_the_first_visit_loads_the_network(
     views._make_ready.cache_clear()
     client.get("/photo/")
     client.get("/photo/")
-    assert warmed.get(timeout=5) == "default"
+    assert warmed.get(timeout=60) == "default"
     for thread in enumerate_threads():
         if thread.daemon and thread.name.endswith("(_warm_up)"):
             thread.join()
