@@ -111,7 +111,7 @@ def _kept_one(connection: BaseDatabaseWrapper, statement: Statement) -> Statemen
     """
     most = conf.current().prepared_searches
     # Django's word for a pool that gives each transaction another connection.
-    is_pooled = connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]
+    is_pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
     if not most or is_pooled or not takes_several_statements(connection):
         return None
     if not may_be_kept(statement.shared, MOST_SHARED):

@@ -164,6 +164,14 @@ class TestAConnection:
         assert ask_often(mug) == ["near", "far"]
         assert kept() == []
 
+    def test_prepares_where_the_settings_do_not_say_whether_there_is_a_pool(
+        self, mug: Product, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As startproject writes them. dj_database_url, which the tests use, always says it."""
+        monkeypatch.delitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS")
+        assert ask_often(mug) == ["near", "far"]
+        assert len(kept()) == 1
+
     def test_prepares_nothing_inside_a_transaction(self, mug: Product) -> None:
         with transaction.atomic():
             assert ask_often(mug) == ["near", "far"]
