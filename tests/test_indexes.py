@@ -864,6 +864,26 @@ class TestReport:
         ):
             run("index_report", LABEL, "--timeout=0.5", database="hole")
 
+    def test_databases_that_vanished_keep_none_from_being_told_of(
+        self, table: None, settings: Settings, django_db_blocker: DjangoDbBlocker
+    ) -> None:
+        """They are asked side by side, so that --timeout is for all of them together."""
+        settings.DATABASE_ROUTERS = [PostersElsewhere()]
+        with (
+            black_hole() as port,
+            django_db_blocker.unblock(),
+            alias("attic", HOST="127.0.0.1", PORT=port, OPTIONS={}),
+        ):
+            for form in ((), ("--json",)):
+                output = io.StringIO()
+                with pytest.raises(CommandError, match="'attic' gives no answer in 1 s"):
+                    call_command("index_report", "--timeout=1", *form, stdout=output)
+                if form:
+                    [found] = json.loads(output.getvalue())
+                    assert found["collection"] == LABEL
+                else:
+                    assert output.getvalue().startswith(f"{LABEL}: valid\n")
+
     def test_json_of_all(self, table: None) -> None:
         found = json.loads(run("index_report", "--json")[0])
         assert [one["collection"] for one in found] == [LABEL, "testapp.PosterEmbedding"]
@@ -889,6 +909,13 @@ class TestReport:
             "--database scratch.",
         ):
             run("build_index", LABEL, database=scratch)
+
+
+class PostersElsewhere:
+    """Keeps one of the collections in another database, which is asked before the others."""
+
+    def db_for_write(self, model: type, **hints: object) -> str | None:
+        return "attic" if model is PosterEmbedding else None
 
 
 @contextmanager

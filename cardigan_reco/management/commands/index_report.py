@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from argparse import ArgumentParser
 from datetime import datetime
 from functools import partial
@@ -32,29 +33,41 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", help="Prints JSON.")
         arguments.add_database(parser)
-        arguments.add_timeout(parser, "How long a database may take in all: 50.")
+        arguments.add_timeout(parser, "How long it may take to ask the databases: 50.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            databases = arguments.databases(options["collection"], options["database"])
-            found = [health for using in databases for health in self._look_at(using, options)]
+            found, problems = _ask(options)
         except LookupError as error:
             raise CommandError(error.args[0]) from error
-        except CardiganError as error:
-            raise CommandError(str(error)) from error
         if options["json"]:
             self.stdout.write(json.dumps([one.as_dict() for one in found], indent=1))
-            return
-        self.stdout.write("\n\n".join(_text(one) for one in found))
+        elif found:
+            self.stdout.write("\n\n".join(_text(one) for one in found))
+        if problems:
+            raise CommandError("\n".join(problems))
 
-    def _look_at(self, using: str, options: dict[str, Any]) -> list[Health]:
-        look = partial(_look, options["collection"], options["database"], using)
+
+def _ask(options: dict[str, Any]) -> tuple[list[Health], list[str]]:
+    """Returns what the databases tell, side by side, and what is to be said of those that don't."""
+    name, chosen, seconds = options["collection"], options["database"], options["timeout"]
+    deadline = time.monotonic() + seconds
+    asked = {
+        using: Lookout(partial(_look, name, chosen, using), "cardigan-index-report").begin()
+        for using in arguments.databases(name, chosen)
+    }
+    found: list[Health] = []
+    problems = []
+    for using, answer in asked.items():
         try:
-            return Lookout(look, "cardigan-index-report").ask(options["timeout"])
+            found += answer.result(max(deadline - time.monotonic(), 0))
         except TimeoutError:
-            raise CommandError(silence(using, options["timeout"])) from None
+            problems.append(silence(using, seconds))
         except DatabaseError as error:
-            raise CommandError(f"Database {using!r}: {error}") from error
+            problems.append(f"Database {using!r}: {error}")
+        except CardiganError as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def _look(name: str | None, database: str | None, using: str) -> list[Health]:
