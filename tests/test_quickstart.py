@@ -33,7 +33,7 @@ SHOP = {
         DEBUG = True
         ROOT_URLCONF = "urls"
         DATABASES = {"default": dj_database_url.parse(os.environ["DATABASE_URL"])}
-        # dj_database_url writes more keys than startproject, and Django has no default for this one.
+        # Which startproject doesn't write, and Django has no default for.
         del DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"]
         DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
         MEDIA_ROOT = "media"
