@@ -80,8 +80,8 @@ def of(error: Exception) -> Refusal:
     if isinstance(error, Throttled):
         seconds = error.retry_after_seconds
         text = ngettext(
-            "That were many photos in a short time. Please try again in %(seconds)s second.",
-            "That were many photos in a short time. Please try again in %(seconds)s seconds.",
+            "Those were many photos in a short time. Please try again in %(seconds)s second.",
+            "Those were many photos in a short time. Please try again in %(seconds)s seconds.",
             seconds,
         )
         return Refusal(429, text % {"seconds": seconds}, seconds)

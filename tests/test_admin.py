@@ -336,6 +336,13 @@ class TestEmbeddings:
         assert similarities == sorted(similarities, reverse=True)
         assert 'name="_save"' not in html
 
+    def test_similarities_are_numbers_of_the_language(
+        self, admin_client: Client, shop: None, settings: Settings
+    ) -> None:
+        settings.LANGUAGE_CODE = "de"
+        html = admin_client.get(change_url(self.embedding("mug"))).content.decode()
+        assert re.search(r'cardigan-similarity">0,\d{3}<', html)
+
     def test_page_of_a_lonely_picture(self, admin_client: Client) -> None:
         poster = Poster.objects.create(title="A", image=ContentFile(jpeg(), name="a.jpg"))
         encode_all()

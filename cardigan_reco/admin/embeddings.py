@@ -8,6 +8,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import OperationalError, router, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.template.defaultfilters import floatformat
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -72,7 +73,7 @@ class EmbeddingAdmin(ReadOnlyAdmin):
                 (
                     thumbnail(type(embedding), item.matched_source, 120, name=item),
                     admin_link(item),
-                    f"{item.similarity:.3f}",
+                    floatformat(item.similarity, 3),
                 )
                 for item in items
             ),

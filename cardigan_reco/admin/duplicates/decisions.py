@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any, NamedTuple
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -161,13 +160,13 @@ def log(group_pks: list[int], person: Person, message: str, *, using: str) -> No
 def _outcome(verb: str, verdict: Verdict, person: Person, using: str) -> Outcome:
     count = len(verdict.pairs)
     told = {
-        "confirm": partial(ngettext, "%d pair confirmed.", "%d pairs confirmed."),
-        "dismiss": partial(ngettext, "%d pair dismissed.", "%d pairs dismissed."),
-        "reopen": partial(ngettext, "%d pair reopened.", "%d pairs reopened."),
-        "undo": partial(
-            ngettext, "Undone: %d pair is open again.", "Undone: %d pairs are open again."
+        "confirm": ngettext("%d pair confirmed.", "%d pairs confirmed.", count),
+        "dismiss": ngettext("%d pair dismissed.", "%d pairs dismissed.", count),
+        "reopen": ngettext("%d pair reopened.", "%d pairs reopened.", count),
+        "undo": ngettext(
+            "Undone: %d pair is open again.", "Undone: %d pairs are open again.", count
         ),
-    }[verb](count)
+    }[verb]
     logged = {
         "confirm": _("Confirmed pairs of listings."),
         "dismiss": _("Dismissed pairs of listings."),
