@@ -145,6 +145,19 @@ class TestPolling:
         wait_until_encoded(image, worker)
         wait_until_encoded(add_image(product, BLUE), worker)
 
+    def test_a_database_that_is_away_is_a_line_a_poll(
+        self, folder: Broker, start_worker: StartWorker
+    ) -> None:
+        """And no traceback, of which each poll of each worker would add another."""
+        away = {"DATABASE_URL": "postgresql://postgres@127.0.0.1:1/shop"}
+        worker = start_worker(folder, environment=away, POLL_SECONDS=1)
+        line = (
+            "Database 'default' can't be used, so its pictures wait. It is asked again every 1 s: "
+            "connection "
+        )
+        wait_until(lambda: worker.output().count(line) > 1, "two polls have failed", worker)
+        assert "Traceback" not in worker.output()
+
     def test_a_worker_of_another_queue_leaves_it_alone(
         self, folder: Broker, start_worker: StartWorker, silent_doorbell: list[str]
     ) -> None:
