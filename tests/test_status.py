@@ -333,6 +333,25 @@ class TestProblems:
             assert told, text
             assert int(told[1]) == pytest.approx(seconds, abs=30)
 
+    @pytest.mark.parametrize(("seconds", "level"), [(1700, "OK"), (1900, "WARNING")])
+    def test_a_storage_that_stays_away(
+        self, seconds: float, level: str, worker: WorkerHeartbeat, add_product: AddProduct
+    ) -> None:
+        """Nothing is overdue then, nor given up."""
+        add_product("mug", RED)
+        (one,) = queue.claim(ProductImageEmbedding, limit=1, using=DB)
+        queue.postpone(one, "'mug.jpg' can't be read", charged=False, using=DB)
+        EncodingRequest.objects.update(requested_at=timezone.now() - timedelta(seconds=seconds))
+        found = status.of(DB)
+        assert found.level.name == level
+        if level != "OK":
+            ((_level, text),) = problems(found)
+            assert re.fullmatch(
+                rf"{LABEL}: 1 pictures wait after a failure, the oldest for 19\d\d s\. Read "
+                "their errors in the admin, and see to the storage; workers try again by themselves.",
+                text,
+            ), text
+
     def test_limits_are_the_callers(self, worker: WorkerHeartbeat, add_product: AddProduct) -> None:
         add_product("mug", RED, GREEN)
         (one, other) = queue.claim(ProductImageEmbedding, limit=2, using=DB)

@@ -90,6 +90,14 @@ def _of_collection(one: CollectionStatus, using: str, limits: Limits) -> Iterato
             f"{name}: a picture is overdue by {waits.overdue_seconds:.0f} s, {waits.waiting} wait. "
             "See whether workers are there and what they log; or start more of them.",
         )
+    elif waits.retrying and waits.oldest_seconds >= limits.overdue_critical_seconds:
+        # None is overdue, so that the oldest is one of these: each try puts the next one off.
+        yield Problem(
+            Level.WARNING,
+            f"{name}: {waits.retrying} pictures wait after a failure, the oldest for "
+            f"{waits.oldest_seconds:.0f} s. Read their errors in the admin, and see to the "
+            "storage; workers try again by themselves.",
+        )
     if waits.dead >= limits.dead:
         yield Problem(
             Level.WARNING,
