@@ -348,7 +348,8 @@ class TestProblems:
             ((_level, text),) = problems(found)
             assert re.fullmatch(
                 rf"{LABEL}: 1 pictures wait after a failure, the oldest for 19\d\d s\. Read "
-                "their errors in the admin, and see to the storage; workers try again by themselves.",
+                "their errors in the admin, and see to the storage; workers try again by "
+                "themselves.",
                 text,
             ), text
 
