@@ -2,7 +2,7 @@
 
 | address | says | 503 when |
 |---|---|---|
-| `live/` | this process answers | never |
+| `live/` | this process answers | it encodes photos, and its accelerator failed: restart it |
 | `ready/` | it can serve: database, pgvector, migrations | one of them fails |
 | `` | and pictures are encoded: queue, workers | also when they aren't |
 
@@ -25,7 +25,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_safe
 
-from . import backlog, collection, conf, database, heartbeats
+from . import backlog, collection, conf, database, heartbeats, photos
 from .lookout import Lookout
 
 HOLDS_SECONDS = 1.0
@@ -131,7 +131,9 @@ def _public(view: View) -> View:
 
 @_public
 def live(request: HttpRequest) -> HttpResponse:
-    """Answers, which is all that there is to know."""
+    """Says whether this process should be restarted; it asks nobody."""
+    if photos.has_lost_device():
+        return _uncached({"status": "failing", "checks": {"device": False}}, 503)
     return _uncached({"status": "ok"}, 200)
 
 

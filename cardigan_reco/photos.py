@@ -15,7 +15,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore, Event, Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -36,6 +36,8 @@ SENT_SIDE = 512
 """Pixels that the short side of a photo for a worker is worth, where only torch could tell; a
 square twice as wide, or twice as wide as an encoder wants, holds as many as are sent.
 """
+
+_lost_device = Event()
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +78,11 @@ def warm_up(encoder: str) -> None:
     encode(blank.getvalue(), encoder=encoder)
 
 
+def has_lost_device() -> bool:
+    """Whether an encoder of photos has lost its accelerator here: only a new process can use it."""
+    return _lost_device.is_set()
+
+
 def answer(encoder: str, picture: str) -> dict[str, str]:
     """Encodes what `encode()` sent to a worker; both ways it is text, as JSON wants it."""
     from . import decoding  # It imports Pillow and numpy, for which web pages needn't wait.
@@ -102,6 +109,7 @@ def _encode_here(encoder: str, image: Image.Image) -> Photo:
         vector = running.encode([image])[0]
     except Exception as error:
         if failures.is_device_lost(error):
+            _lost_device.set()
             raise DeviceLost(f"Encoder {encoder!r} has lost its device: {error}") from error
         raise
     return Photo(vector, running.fingerprint)

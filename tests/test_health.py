@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from django.db import connection
@@ -17,17 +21,19 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from cardigan_reco import __version__, conf, health, lookout
+from cardigan_reco import __version__, conf, health, lookout, photos
+from cardigan_reco.exceptions import DeviceLost
 from cardigan_reco.lookout import Lookout
 from cardigan_reco.models import EncodingRequest, WorkerHeartbeat
-from tests.conftest import RED, AddProduct
-from tests.processes import black_hole
+from tests.conftest import RED, AddProduct, jpeg
+from tests.processes import ROOT, Process, black_hole, free_port, wait_until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("silent_doorbell", "pages"),
 ]
 WELL = {"database": True, "extension": True, "migrations": True}
+LOST = {"default": {"BACKEND": "tests.faults.encoders.LostEncoder", "OPTIONS": {"dimensions": 16}}}
 ALL_WELL = {**WELL, "queue": True, "workers": True}
 UNKNOWN = {"database": False, "extension": None, "migrations": None}
 
@@ -36,6 +42,7 @@ UNKNOWN = {"database": False, "extension": None, "migrations": None}
 def pages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ROOT_URLCONF = "tests.operations_urls"
     monkeypatch.setattr(health, "_lookout", Lookout(health.look, "cardigan-health"))
+    monkeypatch.setattr(photos, "_lost_device", threading.Event())
 
 
 @pytest.fixture
@@ -88,6 +95,56 @@ class TestLive:
             assert get("live/") == (200, {"status": "ok"})
         assert len(captured) == 0
         assert health._lookout._found is None
+
+    def test_a_process_whose_device_is_lost(self, settings: Settings) -> None:
+        """It serves shelves all the same, so that no load balancer turns away from it."""
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "ENCODERS": LOST}
+        with pytest.raises(DeviceLost):
+            photos.encode(jpeg(RED), encoder="default")
+        assert get("live/") == (503, {"status": "failing", "checks": {"device": False}})
+        assert get("ready/")[0] == 200
+
+    @pytest.mark.parametrize("kind", ["sync", "gthread"])
+    def test_gunicorn_replaces_it_as_the_docs_tell(self, kind: str, tmp_path: Path) -> None:
+        page = (ROOT / "docs" / "operations.md").read_text()
+        recipe = re.search(r"^def post_request.*?(?=^```)", page, re.DOTALL | re.MULTILINE)
+        assert recipe is not None
+        (tmp_path / "gunicorn.conf.py").write_text(recipe[0])
+        port = free_port()
+        server = Process(
+            *["-m", "gunicorn", "tests.api.wsgi", "-b", f"127.0.0.1:{port}", "-k", kind],
+            *["-c", str(tmp_path / "gunicorn.conf.py"), "--no-control-socket"],
+            log=tmp_path / "gunicorn.log",
+            ROOT_URLCONF="tests.operations_urls",
+            ALLOWED_HOSTS=["127.0.0.1"],
+            CARDIGAN_RECO={
+                "ENCODERS": LOST,
+                "COLLECTIONS": {"similar": "testapp.ProductImageEmbedding"},
+            },
+        )
+
+        def ask(address: str, photo: bytes | None = None) -> int:
+            request = Request(f"http://127.0.0.1:{port}/visual/{address}", photo)
+            request.add_header("Content-Type", "image/jpeg")
+            try:
+                with urlopen(request, timeout=30) as response:
+                    return int(response.status)
+            except HTTPError as error:
+                return error.code
+            except OSError:
+                return 0
+
+        def boots() -> int:
+            return server.output().count("Booting worker")
+
+        try:
+            wait_until(lambda: ask("health/live/") == 200, "gunicorn answers", server)
+            assert boots() == 1
+            assert ask("search/", jpeg(RED)) == 503
+            wait_until(lambda: boots() == 2, "another process begins", server)
+            wait_until(lambda: ask("health/live/") == 200, "it answers", server)
+        finally:
+            server.stop()
 
 
 class TestReady:
