@@ -78,7 +78,9 @@ def steps_through(model: type[Model]) -> tuple[Step, ...]:
 
 def _steps(embedding: type[Embedding]) -> Iterator[tuple[type[Model], Step]]:
     names: list[str] = []
-    with suppress(FieldDoesNotExist):  # The system check says so, and must be reached for that.
+    # A path that leads nowhere, or a source that is no relation: the system checks say so, and must
+    # be reached for that.
+    with suppress(FieldDoesNotExist, TypeError):
         for at, field in fields_along(embedding.source_model(), embedding.image_field):
             yield at, Step(embedding, "__".join(names), field)
             names.append(field.name)

@@ -104,6 +104,8 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> Declare:
 
     def check(model: type[Embedding]) -> list[checks.CheckMessage]:
         monkeypatch.setattr(collection, "models", lambda: (model,))
+        # Connecting the hooks asks this of each model, before there is any check.
+        collection.steps_through.__wrapped__(ProductImage)
         messages = check_models(None)
         assert all(message.obj is model for message in messages)
         return messages
