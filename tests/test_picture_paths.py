@@ -10,7 +10,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.core.management import call_command
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.models.fields.files import FieldFile
 from django.template import engines
 from django.test.utils import CaptureQueriesContext, isolate_apps
@@ -198,8 +198,34 @@ def forget_an_asset(shop: Shop, slides: list[Any]) -> set[int]:
     return {slides[2].pk}
 
 
+def bring_the_asset_later(shop: Shop, slides: list[Any]) -> set[int]:
+    """As a fixture may, since Django's foreign keys are looked at when the transaction ends."""
+    with transaction.atomic():
+        first = shop.slide.objects.create(product=slides[0].product, asset_id=9001)
+        shop.slide.objects.filter(pk=slides[0].pk).update(asset=9001)
+        shop.asset(pk=9001, file="later.jpg").save(force_insert=True)
+    return {first.pk, slides[0].pk}
+
+
+def let_the_database_empty_the_keys(shop: Shop, slides: list[Any]) -> set[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conname FROM pg_constraint WHERE conrelid = 'testapp_slide'::regclass "
+            "AND confrelid = 'testapp_asset'::regclass"
+        )
+        (name,) = cursor.fetchone()
+        cursor.execute(
+            f'ALTER TABLE testapp_slide DROP CONSTRAINT "{name}", ADD CONSTRAINT "{name}" '
+            "FOREIGN KEY (asset_id) REFERENCES testapp_asset ON DELETE SET NULL"
+        )
+        cursor.execute("DELETE FROM testapp_asset WHERE file_ptr_id = %s", [slides[2].asset.pk])
+    return {slides[2].pk}
+
+
 WRITES = [
     bulk_create,
+    bring_the_asset_later,
+    let_the_database_empty_the_keys,
     point_elsewhere,
     point_at_the_same,
     replace_files,
