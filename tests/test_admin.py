@@ -90,7 +90,7 @@ class TestQueue:
         row = page.partition("At a glance")[2].partition("testapp.PosterEmbedding")[0]
         assert row.strip() == (
             "Collection Encoder Encoded Stale Waiting Being encoded Failed "
-            "testapp.ProductImageEmbedding default 6 2 3 1 1 file missing , 2 given up"
+            "testapp.ProductImageEmbedding default 6 2 3 1 file missing (1) , given up (2)"
         )
 
     def test_numbers_of_the_overview_lead_to_their_rows(

@@ -23,7 +23,12 @@ from tests.duplicates.shop import file_of, list_item, photo
 from tests.swapping.shop import NEW, OLD, second_table_declared
 from tests.test_admin import staff
 from tests.test_browser import browser, fits, settle  # noqa: F401
-from tests.test_browser_duplicates import SIZES, asked_beside_an_event_loop, opened  # noqa: F401
+from tests.test_browser_duplicates import (  # noqa: F401
+    SIZES,
+    asked_beside_an_event_loop,
+    opened,
+    press_on_a_layout,
+)
 from tests.testapp.catalogue.models import Product
 
 PAGE = "/admin/cardigan_reco/comparisonvote/"
@@ -139,6 +144,20 @@ def test_blind_from_the_first_to_the_last(
         expect(page.get_by_text("What the votes say")).to_be_visible()
         assert choices() == on_the_left()
         assert ComparisonVote.objects.filter(is_blind=True).count() == PRODUCTS
+
+
+def test_digits_are_where_a_french_keyboard_has_them(
+    browser: Browser,  # noqa: F811
+    live_server: LiveServer,
+    admin_client: Client,
+) -> None:
+    with opened(browser, live_server, admin_client, path=PAGE) as page:
+        for key, code in (("é", "Digit2"), ('"', "Digit3"), ("à", "Digit0")):
+            with page.expect_navigation():
+                press_on_a_layout(page, key, code)
+        with page.expect_navigation():
+            press_on_a_layout(page, "1", "Digit1", with_shift=True)
+        assert choices() == ["new", "both", "neither", "old"]
 
 
 def test_without_the_script(

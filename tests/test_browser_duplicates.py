@@ -109,6 +109,15 @@ def told(page: Page, text: str) -> None:
     expect(page.get_by_role("status").get_by_text(text)).to_be_visible()
 
 
+def press_on_a_layout(page: Page, key: str, code: str, *, with_shift: bool = False) -> None:
+    """Presses a key that writes `key`, where an American keyboard has `code`."""
+    page.evaluate(
+        """event => document.activeElement.dispatchEvent(
+            new KeyboardEvent("keydown", {...event, bubbles: true, cancelable: true}))""",
+        {"key": key, "code": code, "shiftKey": with_shift},
+    )
+
+
 class TestKeyboard:
     def test_a_review_from_the_first_to_the_last(
         self,
@@ -358,6 +367,23 @@ class TestKeyboard:
             everywhere.check()
             page.get_by_label("All on this page").uncheck()
             expect(everywhere).not_to_be_checked()
+
+    def test_digits_are_where_a_french_keyboard_has_them(
+        self,
+        browser: Browser,  # noqa: F811
+        live_server: LiveServer,
+        admin_client: Client,
+    ) -> None:
+        (group,) = add_groups(1)
+        with opened(browser, live_server, admin_client) as page:
+            page.keyboard.press("j")
+            press_on_a_layout(page, "!", "Digit1", with_shift=True)  # In England, or in Germany.
+            press_on_a_layout(page, "&", "Digit1")
+            told(page, "The chosen listing is to stay.")
+            first_pk = DuplicatePair.objects.get(group=group).first_pk
+            assert DuplicateGroup.objects.get(pk=group.pk).survivor_pk == first_pk
+            press_on_a_layout(page, "1", "Digit1", with_shift=True)
+            told(page, "No listing is chosen to stay any more.")
 
 
 class TestComparison:

@@ -193,4 +193,4 @@ def test_a_shops_own_words_come_first(settings: Settings, tmp_path: Path) -> Non
     translations.speak(settings, tmp_path, {"Similar products": "Auch schön"})
     with override("de"):
         assert translated("Similar products") == "Auch schön"
-        assert translated("More") == "Mehr"
+        assert translated("More") == "Mehr anzeigen"

@@ -29,12 +29,18 @@
     sent = false; // Back from the next item.
   });
 
+  /* The digit on a key, or else what it writes: a French keyboard writes "&" where 1 stands. */
+  function digitOn(event) {
+    return (!event.shiftKey && /^Digit(\d)$/.exec(event.code)?.[1]) || event.key;
+  }
+
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input:not([type=checkbox]), select, textarea, summary");
     if (off.checked || typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat) {
       return;
     }
-    const key = SAME[event.key] ?? event.key.toLowerCase();
+    const pressed = digitOn(event);
+    const key = SAME[pressed] ?? pressed.toLowerCase();
     const target = /^[a-z0-9]$/.test(key) && form.querySelector(`[data-cardigan-key="${key}"]`);
     if (target) {
       event.preventDefault();

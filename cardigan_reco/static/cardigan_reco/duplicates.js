@@ -339,6 +339,11 @@
     current()?.querySelector(`[data-cardigan-key="${key}"]`)?.click();
   }
 
+  /* The digit on a key, or else what it writes: a French keyboard writes "&" where 1 stands. */
+  function digitOn(event) {
+    return (!event.shiftKey && /^Digit(\d)$/.exec(event.code)?.[1]) || event.key;
+  }
+
   function isTyping(target) {
     return target.matches?.("textarea, select, input:not([type=checkbox])");
   }
@@ -385,8 +390,8 @@
     if (does) {
       event.preventDefault();
       does();
-    } else if (/^[1-9]$/.test(event.key)) {
-      press(event.key);
+    } else if (/^[1-9]$/.test(digitOn(event))) {
+      press(digitOn(event));
     }
   });
 
