@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 TORCH = ["torch>=2.10", "torchvision>=0.25", "safetensors>=0.5"]
@@ -22,6 +25,7 @@ TESTS = [
     *METRICS,
     *EMBEDDED,
     "axe-playwright-python",
+    "build",
     "django-filter>=24.3",
     "drf-spectacular>=0.28",
     "gunicorn",
@@ -33,15 +37,22 @@ TESTS = [
     "schemathesis>=4",
 ]
 
+
+def description() -> str:
+    """Returns the README for PyPI: without what needs a checkout, and without links into one."""
+    readme = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
+    for section in ("See it", "Develop"):
+        readme = re.sub(rf"(?ms)^## {section}\n.*?(?=^## |\Z)", "", readme)
+    readme = re.sub(r"\[([^]]+)\]\(docs/[^)]+\)", r"\1", readme)
+    return f"{readme}The documents named here, `docs/*.md`, are in the source distribution.\n"
+
+
 setup(
     name="cardigan-reco",
     version="0.1.0",
     description="Visual recommendations for Django shops, inside their own PostgreSQL.",
-    long_description=(
-        "Similar products on every product page, computed from the pictures that a Django shop "
-        "already has and stored in the shop's own PostgreSQL with pgvector."
-    ),
-    long_description_content_type="text/plain",
+    long_description=description(),
+    long_description_content_type="text/markdown",
     author="The cardigan-reco developers",
     license="BSD-3-Clause",
     license_files=["LICENSE"],
@@ -96,7 +107,6 @@ setup(
             *TRAIN,
             *TENSORBOARD,
             *TESTS,
-            "build",
             "django-stubs",
             "djangorestframework-stubs",
             "matplotlib>=3.9",

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import textwrap
 import zipfile
 from pathlib import Path
@@ -126,8 +127,9 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with the source distribution and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("built")
     copy = folder / "source"
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -140,13 +142,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((ROOT / name).read_bytes())
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", folder, copy],
+        [sys.executable, "-m", "build", "--outdir", folder, copy],
         check=True,
         capture_output=True,
         env={key: value for key, value in os.environ.items() if key != "PIP_CONSTRAINT"},
     )
-    (built,) = folder.glob("*.whl")
-    return built
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (wheel,) = built.glob("*.whl")
+    return wheel
 
 
 def test_the_wheel_holds_what_is_needed_and_nothing_else(wheel: Path) -> None:
@@ -159,13 +166,38 @@ def test_the_wheel_holds_what_is_needed_and_nothing_else(wheel: Path) -> None:
         "cardigan_reco/templates/admin/cardigan_reco/encodingrequest/change_list.html",
         "cardigan_reco/static/cardigan_reco/shelf.css",
         "cardigan_reco/management/commands/encode_images.py",
+        "cardigan_reco/locale/de/LC_MESSAGES/django.mo",
+        f"cardigan_reco-{__version__}.dist-info/licenses/LICENSE",
     ]:
         assert needed in names
     tops = {name.split("/")[0] for name in names}
     assert tops == {"cardigan_reco", f"cardigan_reco-{__version__}.dist-info"}
 
 
+def test_the_source_distribution_brings_the_docs_and_no_half_of_the_tests(built: Path) -> None:
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    docs = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert {*docs, "README.md", "CHANGELOG.md", "LICENSE"} <= names
+    tops = {name.split("/")[0] for name in names}
+    assert not tops & {"tests", "example_shop", "benchmarks"}
+
+
+def test_the_page_on_pypi_stands_by_itself(wheel: Path) -> None:
+    metadata = zipfile.ZipFile(wheel).read(f"cardigan_reco-{__version__}.dist-info/METADATA")
+    fields, _, page = metadata.decode().partition("\n\n")
+    assert "Description-Content-Type: text/markdown" in fields
+    assert shelf_block() in page
+    sections = re.findall(r"^## (.*)", page, re.MULTILINE)
+    assert (sections[0], sections[-1]) == ("Add it to your shop", "Settings")
+    links = re.findall(r"\]\((.*?)\)", page)
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
 def test_the_quickstart_leads_to_a_shelf(wheel: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     installed, shop = tmp_path / "installed", tmp_path / "shop"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", installed, wheel]
     subprocess.run(pip, check=True)
