@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, models, transaction
+from django.db import connection, connections, models, transaction
 from django.db.migrations import AddIndex
 from django.db.migrations.state import ModelState, ProjectState
 from django.test.utils import isolate_apps
@@ -26,6 +26,7 @@ from cardigan_reco import indexes, neighbours
 from cardigan_reco.exceptions import IndexProblem
 from cardigan_reco.fields import EmbeddingIndex
 from cardigan_reco.indexes import IndexState, Listener, Progress
+from cardigan_reco.indexes.session import Session
 from cardigan_reco.locks import DESCRIBED
 from cardigan_reco.management.commands.build_index import Bar
 from cardigan_reco.models import Embedding, EmbeddingField
@@ -759,6 +760,26 @@ def migrate(model: type[Embedding], operation: AddIndex) -> None:
     operation.state_forwards("testapp", after)
     with connection.schema_editor() as editor:
         operation.database_forwards("testapp", editor, before, after)
+
+
+class TestSession:
+    def test_a_host_that_vanishes_is_noticed(
+        self, transactional_db: None, django_db_blocker: DjangoDbBlocker
+    ) -> None:
+        """In half a minute: a client that waits for an answer alone would wait for hours."""
+        mine = {**connection.settings_dict["OPTIONS"], "keepalives_idle": 60}
+        with django_db_blocker.unblock(), alias("far", OPTIONS=mine):
+            # As every build has: Django asks a new alias for its types, by a connection of the
+            # thread's that nobody would close.
+            connections["far"].ensure_connection()
+            with Session("far", Listener()) as session:
+                session.run("SELECT pg_sleep(0.5)")
+                for connected in (session._connection, session._watcher):
+                    assert connected.connection is not None
+                    told = connected.connection.info.get_parameters()
+                    assert told["keepalives_idle"] == "60"
+                    assert (told["keepalives_count"], told["tcp_user_timeout"]) == ("3", "25000")
+            assert connections["far"].settings_dict["OPTIONS"] == mine
 
 
 class TestReport:

@@ -19,6 +19,16 @@ WATCH_SECONDS = 0.2
 CANCEL_SECONDS = 5.0
 NOTE_SECONDS = 2.0
 """After so long a wait for the same others is worth a line."""
+REACHED = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""libpq's options, unless the database's OPTIONS say otherwise: a host that vanished is noticed in
+half a minute, not in hours, and what stands on the way doesn't forget a build that is long silent.
+"""
 LOCK_CLASS = 0x43617264
 """The first half of our advisory locks' keys; the second is the table's oid."""
 
@@ -62,6 +72,7 @@ class Session:
         self._listener = listener
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cardigan-index")
         self._connection: BaseDatabaseWrapper
+        self._watcher = _own_connection(using)
         self.pid: int
 
     def __enter__(self) -> Session:
@@ -75,10 +86,10 @@ class Session:
     def __exit__(self, *error: object) -> None:
         self._thread.submit(self._connection.close).result()
         self._thread.shutdown()
+        self._watcher.close()
 
     def _connect(self) -> int:
-        self._connection = connections[self.using].copy()
-        self._connection.settings_dict["OPTIONS"].pop("pool", None)
+        self._connection = _own_connection(self.using)  # Here, since no other thread may use it.
         self._connection.ensure_connection()
         self._connection.set_autocommit(True)
         raw: Any = self._connection.connection
@@ -128,13 +139,12 @@ class Session:
                 running.result(WATCH_SECONDS)
 
     def _progress(self) -> Progress | None:
-        watcher = connections[self.using]
         try:
-            with watcher.cursor() as cursor:
+            with self._watcher.cursor() as cursor:
                 cursor.execute(_PROGRESS, [self.pid] * 3)
                 phase, done, total, waits_for, blockers = cursor.fetchone()
         except Error:
-            watcher.close()  # The next look connects anew; the statement itself may well go on.
+            self._watcher.close()  # The next look connects anew; the statement may well go on.
             return None
         if not phase and not blockers:
             return None
@@ -165,6 +175,14 @@ class Session:
             # It would end with the connection, but a little later than that is closed.
             with suppress(Error):
                 self.ask("SELECT pg_advisory_unlock(%s, %s)", key)
+
+
+def _own_connection(using: str) -> BaseDatabaseWrapper:
+    connection = connections[using].copy()
+    options = connection.settings_dict["OPTIONS"]
+    options.pop("pool", None)
+    connection.settings_dict["OPTIONS"] = REACHED | options
+    return connection
 
 
 class _Waits:
