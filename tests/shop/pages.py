@@ -155,6 +155,21 @@ def test_the_number_of_queries_is_constant(client: Client) -> None:
     assert few == [4, 6, 9, 10]
 
 
+def test_the_admin_speaks_the_browsers_language_and_the_shop_its_own(admin_client: Client) -> None:
+    mug = add("Mug")
+    add("Bowl")
+    call_command("encode_images")
+    german = {"accept-language": "de-AT,de;q=0.9,en;q=0.5"}
+
+    admin = admin_client.get("/admin/", headers=german).content.decode()
+    assert '<html lang="de"' in admin
+    assert "Visuelle Empfehlungen" in admin
+    page = admin_client.get(mug.get_absolute_url(), headers=german).content.decode()
+    assert '<html lang="en">' in page
+    assert "Similar products" in page
+    assert "Visual recommendations" in admin_client.get("/admin/").content.decode()
+
+
 def test_the_admin_lists_products_with_thumbnails(admin_client: Client) -> None:
     mug = add("Mug")
     few = queries(admin_client, "/admin/shop/product/")
