@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from django.core import serializers
 from django.core.files.base import ContentFile
@@ -220,8 +222,11 @@ class TestOtherDatabases:
                 cursor.execute(f"ALTER TABLE elsewhere RENAME TO {queue.TABLE}")
         assert silent_doorbell == []
 
-    def test_one_of_another_kind_has_no_queue(self, django_db_blocker: DjangoDbBlocker) -> None:
-        sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": {}}
+    def test_one_of_another_kind_has_no_queue(
+        self, django_db_blocker: DjangoDbBlocker, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "legacy.sqlite3"  # Django never closes one in memory.
+        sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": file, "OPTIONS": {}}
         with django_db_blocker.unblock(), alias("legacy", **sqlite) as legacy:
             with connections[legacy].schema_editor() as editor:
                 editor.create_model(Poster)

@@ -41,6 +41,7 @@ def test_what_waits_is_encoded_and_then_the_network_stays_warm(add_product: AddP
 
 
 def test_warming_up_loads_a_network_once() -> None:
+    pytest.importorskip("torch")
     with override_settings(CARDIGAN_RECO={}):
         encoder = encoders["default"]
         assert encoder._ready is None  # type: ignore[attr-defined]

@@ -138,6 +138,7 @@ def test_what_was_merged_is_not_merged_again(client: Client) -> None:
 
 
 def test_a_file_that_both_have_is_kept_once(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     pictures = sorted(folders.CATALOGUE.glob("*.jpg"))[:3]
     one, two, three = (path.read_bytes() for path in pictures)
     with Image.open(pictures[0]) as image:
