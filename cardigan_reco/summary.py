@@ -23,7 +23,7 @@ class Summary:
     failed: Counter[str] = field(default_factory=Counter)
     """By state: missing, bad_image, dead."""
     sources: list[Any] = field(default_factory=list)
-    """Primary keys of what was encoded."""
+    """Primary keys of those whose vectors were stored."""
     seconds: float = 0.0
 
     @property

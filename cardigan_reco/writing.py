@@ -32,7 +32,11 @@ def write(
     version: EncoderVersion,
     using: str,
 ) -> Summary:
-    """Stores the results of the claims that still hold, in one short transaction."""
+    """Stores the results of the claims that still hold, in one short transaction.
+
+    And the vectors of sources that were saved again meanwhile, which stay marked: one that is saved
+    more often than a batch is long would never have any.
+    """
     claims = list(prepared)
     keys = {claim: pk for pk, claim in queue.source_pks(embedding, claims).items()}
     max_attempts = conf.current().max_attempts
@@ -42,12 +46,24 @@ def write(
     settled: list[int] = []
     with transaction.atomic(using=using):
         held = queue.lock(claims, using=using)
-        present = _lock_sources(embedding, [keys[c] for c in claims if c.id in held], using)
+        lost = [claim for claim in claims if claim.id not in held]
+        stored = held | queue.lock_overtaken(lost, using=using)
+        present = _lock_sources(embedding, [keys[c] for c in claims if c.id in stored], using)
+
+        def store(claim: Claim, digest: str) -> None:
+            summary.sources.append(keys[claim])
+            values = {"pk": keys[claim], "vector": vectors[claim], "digest": digest}
+            # By its key: of a relation Django asks the shop's routers, which may refuse it.
+            rows.append(embedding(**values, encoder_version_id=version.pk))
+
         for claim in claims:
+            done = prepared[claim]
             if claim.id not in held:
                 summary.outdated += 1
+                if claim.id in stored and isinstance(done, Picture) and keys[claim] in present:
+                    store(claim, done.digest)
                 continue
-            match prepared[claim]:
+            match done:
                 case Picture() if keys[claim] not in present:
                     # Deleted, or locked by the shop: the next look tells.
                     summary.retried += 1
@@ -55,10 +71,7 @@ def write(
                     continue
                 case Picture(digest=digest):
                     summary.encoded += 1
-                    summary.sources.append(keys[claim])
-                    values = {"pk": keys[claim], "vector": vectors[claim], "digest": digest}
-                    # By its key: of a relation Django asks the shop's routers, which may refuse it.
-                    rows.append(embedding(**values, encoder_version_id=version.pk))
+                    store(claim, digest)
                 case Skipped.UNCHANGED:
                     summary.skipped += 1
                 case Skipped.NO_PICTURE:
@@ -89,7 +102,7 @@ def write(
         )
         embedding._base_manager.using(using).filter(pk__in=without_vector).delete()
         queue.settle(settled, using=using)
-        if settled or without_vector:
+        if rows or settled or without_vector:
             revisions.advance(embedding, using=using)
     return summary
 

@@ -387,6 +387,32 @@ class TestEncoderTrouble:
         digest = hashlib.sha256(jpeg((200, 40, 40))).hexdigest()
         assert PosterEmbedding.objects.get().digest == digest
 
+    def test_a_source_saved_again_each_time_gets_its_vector(self) -> None:
+        """And stays marked, since its picture may be another one now."""
+        mine = poster()
+        Unwell.while_encoding = mine.save
+        summaries = encoding.drain(PosterEmbedding, using="default")
+        summary = next(summaries)
+        summaries.close()
+        assert (summary.outdated, summary.encoded, summary.sources) == (1, 0, [mine.pk])
+        assert request() == ("waiting", 0, "")
+        assert PosterEmbedding.objects.get().digest == hashlib.sha256(jpeg()).hexdigest()
+        summary = encode_all()
+        assert (summary.skipped, summary.encoded) == (1, 0)
+        assert not EncodingRequest.objects.exists()
+
+    def test_a_source_that_another_worker_has_taken_meanwhile_is_left_to_it(self) -> None:
+        mine = poster()
+
+        def take() -> None:
+            Unwell.while_encoding = None
+            mine.save()
+            queue.claim(PosterEmbedding, limit=1, using="default")
+
+        Unwell.while_encoding = take
+        assert encode_all().outdated == 1
+        assert not PosterEmbedding.objects.exists()
+
     @pytest.mark.parametrize("how", ["signals", "sql"])
     def test_a_source_deleted_meanwhile_leaves_no_row(self, how: str) -> None:
         mine = poster()

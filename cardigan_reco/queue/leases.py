@@ -122,6 +122,24 @@ def lock(claims: Sequence[Claim], *, using: str) -> set[int]:
         return {row[0] for row in cursor.fetchall()}
 
 
+def lock_overtaken(claims: Sequence[Claim], *, using: str) -> set[int]:
+    """Locks the claims that were marked again and that nobody else has taken, as lock() does.
+
+    What was encoded of them may be stored: whoever takes the new request puts it right.
+    """
+    if not claims:
+        return set()
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT id FROM {TABLE} WHERE id = ANY(%s) AND state = 'waiting'
+            FOR UPDATE SKIP LOCKED
+            """,
+            [[claim.id for claim in claims]],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
 def settle(ids: Iterable[int], *, using: str) -> None:
     """Removes locked requests that are done."""
     EncodingRequest.objects.using(using).filter(id__in=list(ids)).delete()
