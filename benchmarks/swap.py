@@ -176,6 +176,8 @@ class Shop:
             "SWAP_PICTURE_SECONDS": str(max(0.003, 3 / rows)),
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.given_way = 0
+        """How often a migration was in the way of a write, and was repeated."""
         package = folder / "vectors"
         (package / "migrations").mkdir(parents=True)
         for name in (package / "__init__.py", package / "migrations" / "__init__.py"):
@@ -194,11 +196,11 @@ class Shop:
         whole.write_text(label)
         whole.replace(self.folder / "serving")
 
-    def manage(self, *words: str) -> str:
+    def manage(self, *words: str, **environment: str) -> str:
         """Runs commands, separated by "+"; returns what they print."""
         done = subprocess.run(
             [sys.executable, "-m", "swap_shop", *words],
-            env=self.environment,
+            env={**self.environment, **environment},
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -207,6 +209,18 @@ class Shop:
         if done.returncode:
             raise SystemExit(f"{' '.join(words)}:\n{done.stdout}{done.stderr[-4000:]}")
         return done.stdout
+
+    def migrate(self) -> None:
+        """Gives way to writes, and tries again, as docs/swapping.md says."""
+        words = ["makemigrations", "vectors", "-v0", "+", "migrate", "-v0"]
+        while True:
+            try:
+                self.manage(*words, PGOPTIONS="-c lock_timeout=500ms")
+                return
+            except SystemExit as error:
+                if "due to lock timeout" not in str(error):
+                    raise
+                self.given_way += 1
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -321,7 +335,7 @@ def swap(shop: Shop, url: str, options: argparse.Namespace) -> dict[str, float |
     shop.serve(OLD)
     shop.declare("first")
     fill_files(shop.folder, options.rows)
-    shop.manage("makemigrations", "vectors", "-v0", "+", "migrate", "-v0")
+    shop.migrate()
     fill_tables(url, options.rows)
     shop.manage("encode_images")
     shop.open()
@@ -343,7 +357,7 @@ def swap(shop: Shop, url: str, options: argparse.Namespace) -> dict[str, float |
         before = disk(own)
         with step("1 declare, migrate"):
             shop.declare("both")
-            shop.manage("makemigrations", "vectors", "-v0", "+", "migrate", "-v0")
+            shop.migrate()
         with step("2 restart: saves write both"):
             shop.deploy()
         with step("3 encode"):
@@ -375,10 +389,10 @@ def swap(shop: Shop, url: str, options: argparse.Namespace) -> dict[str, float |
         vectors = {label: read_vectors(own, table) for label, table in TABLES.items()}
         with step("drop the old table"):
             shop.declare("unbound")
-            shop.manage("makemigrations", "vectors", "-v0", "+", "migrate", "-v0")
+            shop.migrate()
             shop.declare("second")
             shop.deploy()
-            shop.manage("makemigrations", "vectors", "-v0", "+", "migrate", "-v0")
+            shop.migrate()
         with step("after it"):
             time.sleep(options.seconds)
     # The last save has been answered; the worker may still have it in hand.
@@ -394,6 +408,7 @@ def swap(shop: Shop, url: str, options: argparse.Namespace) -> dict[str, float |
             "the index by itself, s": float(re.search(r"built in ([\d.]+) s", told)[1]),
             "vectors when the command was killed": killed_at,
             "pictures without the vector of their newest file": lost,
+            "migrations that gave way to a write": shop.given_way,
             "database before, MB": before / 1e6,
             "database with both, MB": full / 1e6,
             "database after, MB": after / 1e6,
