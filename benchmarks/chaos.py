@@ -3,7 +3,8 @@
 `python benchmarks/chaos.py` takes under a minute. `--full` is 20,000 saves by 4 processes, while
 Celery workers are killed -9 100 times and database backends 20 times, PostgreSQL is restarted
 twice, once in order and once by a crash, and the broker goes away twice. At the end each picture
-must have one vector, that of its newest file, within two leases. It fails where one has not.
+must have one vector, that of its newest file, and with `--full` within two leases. It fails where
+one has not.
 
 It needs the extras [celery] and [embedded], redis and redis-server, and starts its own servers.
 """
@@ -59,6 +60,7 @@ from tests.workers import StartWorker, workers
 
 WRITERS = 4
 BROKER_AWAY_SECONDS = 5.0
+PATIENCE_SECONDS = 120.0
 ENCODER_SECONDS = 0.025
 """What a picture takes, so that kills find the workers with pictures in hand."""
 TAKEN_OVER = """
@@ -230,7 +232,7 @@ def main() -> None:
             chaos = Chaos(plan, random.Random(options.seed), redis, start)
             chaos.run()
             written = reports()
-            drained_in = drain(2 * plan.lease_seconds)
+            drained_in = drain()
             figures = {**chaos.done, **figures_of(written), "drained in, s": drained_in}
             broken = verdict(figures, plan)
             if broken:
@@ -279,14 +281,11 @@ def writing(
             process.kill()
 
 
-def drain(patience_seconds: float) -> float:
+def drain() -> float:
     """Returns after how many seconds nothing waited any more, or more than the patience."""
     start = time.monotonic()
-    open_states = ["waiting", "leased"]
-    while EncodingRequest.objects.filter(state__in=open_states).exists():
-        elapsed = time.monotonic() - start
-        if elapsed > 3 * patience_seconds:
-            return elapsed
+    waiting = EncodingRequest.objects.filter(state__in=["waiting", "leased"])
+    while waiting.exists() and time.monotonic() - start < PATIENCE_SECONDS:
         time.sleep(0.05)
     return time.monotonic() - start
 
@@ -337,7 +336,8 @@ def verdict(figures: dict[str, float], plan: Plan) -> list[str]:
     zero = ["other errors in the writers", "lost", "given up", "wrong version"]
     zero += ["duplicate vectors", "vectors without a picture"]
     broken = [name for name in zero if figures[name]]
-    if figures["drained in, s"] > 2 * plan.lease_seconds:
+    # The short plan is a test, too, and there's no knowing how slow its machine is.
+    if plan is FULL and figures["drained in, s"] > 2 * plan.lease_seconds:
         broken.append("drained in, s")
     return broken
 
