@@ -17,7 +17,7 @@ def fields_along(model: type[Model], path: str) -> Iterator[tuple[type[Model], F
     """
     at: Any = model
     for name in path.split("__"):
-        if not isinstance(at, type):
+        if not hasattr(at, "_meta"):
             raise FieldDoesNotExist(f"{path!r} of {model._meta.label} leads to no {name!r}")
         field = at._meta.get_field(name)
         yield at, field
