@@ -16,9 +16,15 @@ Ask = Callable[[Statement, int | None], list[tuple[Any, ...]]]
 """Returns the rows of a statement under an hnsw.ef_search; None: it is none that searches."""
 
 
+def is_inside(using: str) -> bool:
+    """Returns whether what is asked is part of a transaction that goes on afterwards."""
+    connection = connections[using]
+    return connection.in_atomic_block or not connection.get_autocommit()
+
+
 def sparing(using: str) -> AbstractContextManager[None]:
     """Returns a block whose failure leaves a transaction that is open already as it was before."""
-    return transaction.atomic(using=using) if connections[using].in_atomic_block else nullcontext()
+    return transaction.atomic(using=using) if is_inside(using) else nullcontext()
 
 
 @contextmanager
@@ -39,7 +45,7 @@ def asking(using: str) -> Iterator[Ask]:
 
             yield ask_at_once
         return
-    nested = connection.in_atomic_block
+    nested = is_inside(using)
     with transaction.atomic(using=using, savepoint=False), connection.cursor() as cursor:
 
         def ask(statement: Statement, ef: int | None) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from enum import Enum, auto
 
 from django.db import ProgrammingError, connections, transaction
 
+from .asking import is_inside
 from .fields import OPERATOR_CLASS
 
 MINIMUM = (0, 8, 4)
@@ -104,17 +105,17 @@ def hurried(using: str, seconds: float, lock_seconds: float | None = None) -> It
     wanted = {"statement_timeout": seconds}
     if lock_seconds is not None:
         wanted["lock_timeout"] = lock_seconds
-    nested = connections[using].in_atomic_block
+    nested = is_inside(using)
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         before = {}
         for name, limit in wanted.items():
-            cursor.execute("SELECT current_setting(%s)", [name])
-            (before[name],) = cursor.fetchone()
+            if nested:
+                cursor.execute("SELECT current_setting(%s)", [name])
+                (before[name],) = cursor.fetchone()
             cursor.execute(_CHANGE, [name, str(max(1, int(limit * 1000)))])
         yield
-        if nested:
-            for name, value in before.items():
-                cursor.execute(_CHANGE, [name, value])
+        for name, value in before.items():
+            cursor.execute(_CHANGE, [name, value])
 
 
 _CHANGE = "SELECT set_config(%s, %s, true)"

@@ -69,9 +69,11 @@ def _is_kept(parameters: Sequence[Any]) -> bool:
 @lru_cache(maxsize=256)
 def _rows(sql: str, parameters: tuple[Any, ...], using: str, now: int) -> int:
     """Asks the planner, at the price of a plan."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
-        return int(cursor.fetchone()[0][0]["Plan"]["Plan Rows"])
+    # As a search, since a plan waits for whoever has a table for himself.
+    statement = Statement(f"EXPLAIN (FORMAT JSON) {sql}", [], parameters, may_be_prepared=False)
+    with asking(using) as ask:
+        ((plans,),) = ask(statement, None)
+    return int(plans[0]["Plan"]["Plan Rows"])
 
 
 @lru_cache(maxsize=256)

@@ -49,6 +49,8 @@ class Statement:
     sql: str
     own: Sequence[Any]
     shared: Sequence[Any] = ()
+    may_be_prepared: bool = True
+    """PostgreSQL prepares no EXPLAIN."""
 
     @property
     def parameters(self) -> list[Any]:
@@ -114,7 +116,7 @@ def _kept_one(connection: BaseDatabaseWrapper, statement: Statement) -> Statemen
     is_pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
     if not most or is_pooled or not takes_several_statements(connection):
         return None
-    if not may_be_kept(statement.shared, MOST_SHARED):
+    if not (statement.may_be_prepared and may_be_kept(statement.shared, MOST_SHARED)):
         return None
     connection.ensure_connection()
     kept = _kept.setdefault(connection.connection, _Kept())

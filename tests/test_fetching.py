@@ -50,6 +50,7 @@ def fields(row: models.Model) -> dict[str, Any]:
     return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_rows_are_whole(
     product: Product, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -165,7 +165,7 @@ class TestSearch:
 
 
 def test_an_estimate_is_asked_for_once_in_a_while(
-    django_assert_num_queries: DjangoAssertNumQueries, db: None
+    django_assert_num_queries: DjangoAssertNumQueries, transactional_db: None
 ) -> None:
     with django_assert_num_queries(1):
         assert [estimates.rows("SELECT 1 WHERE %s", [True], "default") for _ in range(3)] == [1] * 3
@@ -188,7 +188,7 @@ def test_an_estimate_with_many_parameters_is_not_kept(
     length: int,
     asked: int,
     django_assert_num_queries: DjangoAssertNumQueries,
-    db: None,
+    transactional_db: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(estimates, "MOST_PARAMETERS", 2)

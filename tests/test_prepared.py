@@ -10,7 +10,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from cardigan_reco import prepared
+from cardigan_reco import estimates, prepared
 from cardigan_reco.models import EncoderVersion
 from cardigan_reco.prepared import Statement
 from cardigan_reco.recommendations import similar_to
@@ -203,6 +203,12 @@ class TestAConnection:
                 assert titles(similar_to(mug)) == ["near", "far"]
             finally:
                 cursor.execute(change % "bigint")
+
+    def test_prepares_no_plan(self, mug: Product) -> None:
+        """Which PostgreSQL can't: what a filter leaves is estimated anew every few seconds."""
+        for _ in range(OFTEN):
+            estimates.forget()
+            assert titles(similar_to(mug)) == ["near", "far"]
 
     def test_keeps_one_that_was_cancelled_when_it_was_prepared(
         self, mug: Product, settle: Callable[..., None]

@@ -15,6 +15,7 @@ from pytest_django import DjangoAssertNumQueries, DjangoDbBlocker, Settings
 
 from cardigan_reco import fetching, recommendations, search
 from cardigan_reco.asking import asking
+from cardigan_reco.database import hurried
 from cardigan_reco.models import EncoderVersion
 from cardigan_reco.prepared import Statement
 from cardigan_reco.recommendations import similar_to
@@ -25,8 +26,10 @@ from tests.testapp.models import Poster, PosterEmbedding, ProductImageEmbedding
 
 pytestmark = pytest.mark.django_db
 
-STATEMENTS = 8
-"""Savepoint and its release, settings read, set and put back, plan, search with sources, items."""
+STATEMENTS = 10
+"""Savepoint and its release; the plan and the search with sources and items, for each of which
+settings are read, set and put back.
+"""
 
 
 def at(degrees: float) -> list[float]:
@@ -354,6 +357,44 @@ class TestOutsideOfATransaction:
             similar_to(query, within=Product.objects.extra(where=["pg_sleep(5) IS NOT NULL"]))
         settings.CARDIGAN_RECO = own
         assert titles(similar_to(query)) == ["near"]
+
+    def test_one_that_waits_for_who_has_a_table_for_himself_is_cancelled(
+        self, bound_by_server: bool, version: EncoderVersion, settings: Settings
+    ) -> None:
+        query = product_at("query", [0], version)
+        settings.CARDIGAN_RECO = {**settings.CARDIGAN_RECO, "SEARCH_TIMEOUT_SECONDS": 0.2}
+        other = connection.copy()
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("SET idle_in_transaction_session_timeout = '10s'")
+                cursor.execute("BEGIN")
+                cursor.execute(f"LOCK TABLE {Product._meta.db_table}")
+                with pytest.raises(OperationalError, match="statement timeout"):
+                    similar_to(query)
+        finally:
+            other.close()
+
+    def test_a_transaction_that_django_does_not_know_of_keeps_its_settings(
+        self, bound_by_server: bool, version: EncoderVersion, settings: Settings
+    ) -> None:
+        query = product_at("query", [0], version)
+        product_at("near", [10], version)
+        slow = Product.objects.extra(where=["pg_sleep(5) IS NOT NULL"])
+        transaction.set_autocommit(False)
+        try:
+            assert titles(similar_to(query)) == ["near"]
+            own = settings.CARDIGAN_RECO
+            settings.CARDIGAN_RECO = {**own, "SEARCH_TIMEOUT_SECONDS": 0.2}
+            with pytest.raises(OperationalError, match="statement timeout"):
+                similar_to(query, within=slow)
+            with hurried("default", 1), connection.cursor() as cursor:
+                cursor.execute("SELECT")
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT current_setting('statement_timeout')")
+                assert cursor.fetchone() == ("0",)
+        finally:
+            transaction.rollback()
+            transaction.set_autocommit(True)
 
 
 @pytest.mark.django_db(transaction=True)

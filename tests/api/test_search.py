@@ -25,8 +25,8 @@ from tests.testapp.models import Poster
 
 pytestmark = pytest.mark.django_db
 
-STATEMENTS = 10
-"""The encoder's version, and the nine of a search."""
+STATEMENTS = 11
+"""The encoder's version, and the ten of a search."""
 
 
 def test_an_answer(shop: dict[str, Product], search: Search) -> None:

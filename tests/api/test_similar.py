@@ -17,8 +17,8 @@ from tests.testapp.catalogue.models import Product
 
 pytestmark = pytest.mark.django_db
 
-STATEMENTS = 10
-"""The item, and the nine of a search."""
+STATEMENTS = 11
+"""The item, and the ten of a search."""
 
 
 def test_an_answer(shop: dict[str, Product], client: Client) -> None:
