@@ -64,7 +64,6 @@ setup(
         "Framework :: Django :: 5.2",
         "Framework :: Django :: 6.1",
         "Intended Audience :: Developers",
-        "Operating System :: MacOS",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
