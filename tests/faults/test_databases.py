@@ -136,7 +136,7 @@ def test_fault_56_a_full_disk_loses_nothing_and_charges_nobody(
     try:
         worker = start_worker(broker, POLL_SECONDS=1, LEASE_SECONDS=2)
         wait_until(
-            lambda: worker.output().count("raised unexpected: OperationalError") >= 5,
+            lambda: worker.output().count("so its pictures wait") >= 5,
             "it was tried",
             worker,
         )
