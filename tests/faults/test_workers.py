@@ -160,7 +160,7 @@ class TestTimeLimits:
         assert "time limit" not in worker.output().lower().replace("time-limit", "")
         assert "SoftTimeLimitExceeded" not in worker.output()
 
-    @pytest.mark.parametrize("limit", ["--soft-time-limit=2", "--time-limit=4"])
+    @pytest.mark.parametrize("limit", ["--soft-time-limit=4", "--time-limit=6"])
     def test_an_encoder_that_hangs_takes_down_its_picture_alone(
         self, limit: str, broker: Broker, start_worker: StartWorker, add_picture: AddImage
     ) -> None:
