@@ -49,19 +49,15 @@ def write(
         lost = [claim for claim in claims if claim.id not in held]
         stored = held | queue.lock_overtaken(lost, using=using)
         present = _lock_sources(embedding, [keys[c] for c in claims if c.id in stored], using)
-
-        def store(claim: Claim, digest: str) -> None:
-            summary.sources.append(keys[claim])
-            values = {"pk": keys[claim], "vector": vectors[claim], "digest": digest}
-            # By its key: of a relation Django asks the shop's routers, which may refuse it.
-            rows.append(embedding(**values, encoder_version_id=version.pk))
-
         for claim in claims:
             done = prepared[claim]
+            if isinstance(done, Picture) and keys[claim] in present:
+                summary.sources.append(keys[claim])
+                values = {"pk": keys[claim], "vector": vectors[claim], "digest": done.digest}
+                # By its key: of a relation Django asks the shop's routers, which may refuse it.
+                rows.append(embedding(**values, encoder_version_id=version.pk))
             if claim.id not in held:
                 summary.outdated += 1
-                if claim.id in stored and isinstance(done, Picture) and keys[claim] in present:
-                    store(claim, done.digest)
                 continue
             match done:
                 case Picture() if keys[claim] not in present:
@@ -69,9 +65,8 @@ def write(
                     summary.retried += 1
                     queue.yield_to_shop(claim, using=using)
                     continue
-                case Picture(digest=digest):
+                case Picture():
                     summary.encoded += 1
-                    store(claim, digest)
                 case Skipped.UNCHANGED:
                     summary.skipped += 1
                 case Skipped.NO_PICTURE:
