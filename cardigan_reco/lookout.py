@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Generic, TypeVar
 
 from django.db import connections
@@ -73,3 +74,20 @@ class Lookout(Generic[Found]):
             found.set_exception(error)
         else:
             found.set_result(result)
+
+
+def side_by_side(
+    lookouts: Mapping[str, Lookout[Found]], seconds: float
+) -> Iterator[tuple[str, Callable[[], Found]]]:
+    """Lets all look at once; yields the name of each, and what to call for what it finds.
+
+    The call raises what looking raises, or TimeoutError once the seconds, which they share, are up.
+    """
+    deadline = time.monotonic() + seconds
+    begun = {name: lookout.begin() for name, lookout in lookouts.items()}
+    for name, found in begun.items():
+        yield name, partial(_until, deadline, found)
+
+
+def _until(deadline: float, found: Future[Found]) -> Found:
+    return found.result(max(deadline - time.monotonic(), 0))

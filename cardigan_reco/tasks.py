@@ -43,7 +43,7 @@ except ImportError as error:
 
 EXPIRES_SECONDS = 60
 """After which a wake-up that nobody took is worth nothing: the workers have polled."""
-UNREACHED = (OperationalError, InterfaceError)
+UNUSABLE = (OperationalError, InterfaceError)
 """What a database raises that is away, restarting or full: no traceback says more of it."""
 EX_SOFTWARE = 70
 """The exit code of a worker that can't go on; sysexits.h names it."""
@@ -70,7 +70,7 @@ def _carried(run: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     return carried
 
 
-@shared_task(name="cardigan_reco.encode_pending", ignore_result=True, throws=UNREACHED)
+@shared_task(name="cardigan_reco.encode_pending", ignore_result=True, throws=UNUSABLE)
 @_carried
 def encode_pending(using: str = "default") -> int:
     """Encodes everything that waits in the database `using`; returns how many sources it took.
@@ -91,7 +91,7 @@ def encode_pending(using: str = "default") -> int:
             failure = failure or error
             if isinstance(error, (DeviceLost, EverythingHangs)):
                 _end_worker(error)
-    if isinstance(failure, UNREACHED):
+    if isinstance(failure, UNUSABLE):
         logger.error(
             "Database %r can't be used, so its pictures wait. It is asked again every %g s: %s",
             using,

@@ -19,7 +19,7 @@ WATCH_SECONDS = 0.2
 CANCEL_SECONDS = 5.0
 NOTE_SECONDS = 2.0
 """After so long a wait for the same others is worth a line."""
-REACHED = {
+CONNECTION_OPTIONS = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -181,7 +181,7 @@ def _own_connection(using: str) -> BaseDatabaseWrapper:
     connection = connections[using].copy()
     options = connection.settings_dict["OPTIONS"]
     options.pop("pool", None)
-    connection.settings_dict["OPTIONS"] = REACHED | options
+    connection.settings_dict["OPTIONS"] = CONNECTION_OPTIONS | options
     return connection
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from cardigan_reco import backlog, collection, conf, database, heartbeats, talli
 from cardigan_reco.backlog import Backlog
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.heartbeats import Worker
-from cardigan_reco.lookout import Lookout
+from cardigan_reco.lookout import Lookout, side_by_side
 from cardigan_reco.models import Embedding, EncoderVersion
 from cardigan_reco.tallies import Total
 
@@ -40,11 +39,10 @@ class Collector:
         """Asks all databases at once, and waits for none of them for long."""
         families = _Families()
         patience_seconds = PATIENCE * conf.current().healthy.timeout_seconds + 1
-        deadline = time.monotonic() + patience_seconds
-        asked = {using: _lookout(using).begin() for using in collection.databases()}
-        for using, found in asked.items():
+        lookouts = {using: _lookout(using) for using in collection.databases()}
+        for using, answer in side_by_side(lookouts, patience_seconds):
             try:
-                families.add(using, found.result(max(deadline - time.monotonic(), 0)))
+                families.add(using, answer())
             except TimeoutError:
                 _lose(families, using, f"no answer in {patience_seconds:g} s")
             except Error as error:

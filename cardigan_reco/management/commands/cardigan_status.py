@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, Error
 from cardigan_reco import __version__, collection, status
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.heartbeats import Worker
-from cardigan_reco.lookout import Lookout, silence
+from cardigan_reco.lookout import Lookout, side_by_side, silence
 from cardigan_reco.management import arguments
 from cardigan_reco.status import CollectionStatus, Level, Limits, Problem, Status
 
@@ -102,15 +101,13 @@ def _ask(options: dict[str, Any]) -> dict[str, Status | Problem]:
     """Returns how each database is, or why that can't be known; they are asked side by side."""
     chosen, seconds = options["database"], options["timeout"]
     databases = [chosen] if chosen else collection.databases() or [DEFAULT_DB_ALIAS]
-    deadline = time.monotonic() + seconds
-    asked = {
-        using: Lookout(partial(_look, using, options), "cardigan-status").begin()
-        for using in databases
+    lookouts = {
+        using: Lookout(partial(_look, using, options), "cardigan-status") for using in databases
     }
     answers: dict[str, Status | Problem] = {}
-    for using, found in asked.items():
+    for using, answer in side_by_side(lookouts, seconds):
         try:
-            answers[using] = found.result(max(deadline - time.monotonic(), 0))
+            answers[using] = answer()
         except TimeoutError:
             answers[using] = _unknown(silence(using, seconds))
         except Error as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from argparse import ArgumentParser
 from datetime import datetime
 from functools import partial
@@ -16,7 +15,7 @@ from django.utils.timesince import timesince
 from cardigan_reco import indexes
 from cardigan_reco.exceptions import CardiganError
 from cardigan_reco.indexes import Health, Index
-from cardigan_reco.lookout import Lookout, silence
+from cardigan_reco.lookout import Lookout, side_by_side, silence
 from cardigan_reco.management import arguments
 
 
@@ -51,16 +50,15 @@ class Command(BaseCommand):
 def _ask(options: dict[str, Any]) -> tuple[list[Health], list[str]]:
     """Returns what the databases tell, side by side, and what is to be said of those that don't."""
     name, chosen, seconds = options["collection"], options["database"], options["timeout"]
-    deadline = time.monotonic() + seconds
-    asked = {
-        using: Lookout(partial(_look, name, chosen, using), "cardigan-index-report").begin()
+    lookouts = {
+        using: Lookout(partial(_look, name, chosen, using), "cardigan-index-report")
         for using in arguments.databases(name, chosen)
     }
     found: list[Health] = []
     problems = []
-    for using, answer in asked.items():
+    for using, answer in side_by_side(lookouts, seconds):
         try:
-            found += answer.result(max(deadline - time.monotonic(), 0))
+            found += answer()
         except TimeoutError:
             problems.append(silence(using, seconds))
         except DatabaseError as error:
